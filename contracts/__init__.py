@@ -1,0 +1,1 @@
+"""Wire types, errors and limits that the services share; standard library and pydantic only."""

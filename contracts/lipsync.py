@@ -1,0 +1,110 @@
+"""What a caller may ask of a render, what an engine says of itself, and what a render reports."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LengthMode = Literal["loop", "bounce", "cut_off", "silence", "remap"]
+Motion = Literal["natural", "still"]
+
+
+class LipSyncOptions(BaseModel):
+    """How to render. A field that the engine does not use is ignored and named in the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    engine: Annotated[str, Field(max_length=40, examples=["auto"])] = "auto"
+    """Engine name, or `auto`: the first ready engine of the GPU host's order."""
+    checkpoint: Annotated[str | None, Field(max_length=80)] = None
+    """Which of an engine's checkpoints to use; empty takes its default."""
+    fps: Annotated[float, Field(ge=10, le=60)] = 25.0
+    """Frames per second of the video made from a photo; a face video keeps its own."""
+    max_height: Annotated[int, Field(ge=64, le=1920)] = 1080
+    """Tallest output, in pixels; larger faces are scaled down, sides are made even."""
+    motion: Motion = "natural"
+    """`natural` moves the head and blinks where the engine can, `still` moves the mouth only."""
+    length_mode: LengthMode = "loop"
+    """What happens when a face video and the speech differ in length."""
+    face: Annotated[
+        str, Field(pattern=r"^(largest|\d{1,2}|\d{1,5},\d{1,5})$", examples=["largest"])
+    ] = "largest"
+    """Whose mouth moves: `largest`, an index from the left, or a point `x,y` in source pixels."""
+    enhancer: Literal["none", "gfpgan"] = "none"
+    """Restores face detail after rendering."""
+    pads: Annotated[str, Field(pattern=r"^-?\d{1,4}(,-?\d{1,4}){3}$")] = "0,10,0,0"
+    """Pixels added to the face box: top, bottom, left, right."""
+    bbox_shift: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Moves the upper edge of the mouth crop, in pixels."""
+    paste: Literal["blend", "box"] = "blend"
+    """`blend` feathers the mouth into the picture, `box` pastes the whole crop."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Makes random motion repeatable."""
+
+
+class EngineInfo(BaseModel):
+    """What an engine is and what it needs."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    """As given in `LipSyncOptions.engine`."""
+    title: str
+    """One plain sentence for people."""
+    version: str
+    """Written into every result."""
+    accepts: tuple[Literal["photo", "video"], ...]
+    """Kinds of face the engine can animate."""
+    streaming: bool
+    """Whether frames come while the speech is still arriving."""
+    look_ahead_seconds: float
+    """Speech needed beyond a frame's own time before the frame can be drawn."""
+    needs: tuple[str, ...] = ()
+    """Checkpoints and hardware, in words; empty when nothing is needed."""
+    licence: str
+    """Licence of the engine's weights."""
+    options: tuple[str, ...] = ()
+    """Names of the `LipSyncOptions` fields that the engine uses beyond those of every engine."""
+
+
+class EngineStatus(BaseModel):
+    """An engine of one GPU host, and whether it can render there now."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    info: EngineInfo
+    ready: bool
+    reason: str = ""
+    """Why the engine is not ready, with the line that mends it."""
+    device: str = "cpu"
+
+
+class FrameRange(BaseModel):
+    """Frames from `first` to `last`, both included."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: int
+    last: int
+
+
+class RenderReport(BaseModel):
+    """What a finished render says of itself."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    engine: str
+    engine_version: str
+    width: int
+    height: int
+    fps: float
+    num_frames: int
+    seconds: float
+    """Length of the video, in seconds."""
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall seconds by stage: decode, track, prepare, render, encode."""
+    frames_without_face: tuple[FrameRange, ...] = ()
+    """Output frames that passed through untouched."""
+    ignored: tuple[str, ...] = ()
+    """Options that were given and that this engine does not use."""
+    warnings: tuple[str, ...] = ()
+    """What hurts the picture, in words."""

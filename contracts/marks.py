@@ -1,0 +1,16 @@
+"""Phoneme marks: what a voice says it spoke, and when."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PhonemeMark(BaseModel):
+    """One phoneme of the speech, with its place in time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: float = Field(ge=0)
+    """Seconds from the start of the whole speech."""
+    end: float = Field(ge=0)
+    """Seconds from the start of the whole speech; the next mark may begin later (a pause lies between)."""
+    phoneme: str = Field(max_length=16)
+    """IPA, as the voice wrote it; an empty string is silence."""

@@ -1,0 +1,1 @@
+"""The engines: each turns a face and its speech into patches."""
