@@ -1,0 +1,147 @@
+"""The commands of `run.py`."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from typing import NoReturn
+
+from tools import services
+from tools.demo import FACE, TEXT, DemoFailed, demo
+from tools.doctor import doctor
+from tools.environment import ROOT, Environment, SetupFailed, say
+from tools.locks import lock, write_example
+
+CHECKS = {
+    "format": ["-m", "ruff", "format", "--check", "."],
+    "lint": ["-m", "ruff", "check", "."],
+    "types": ["-m", "mypy"],
+    "imports": ["-c", "from importlinter.cli import lint_imports_command as run; run()"],
+}
+
+
+def run(arguments: list[str]) -> int:
+    """Do what the command line says.
+
+    Returns:
+        The exit status.
+    """
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(number, _interrupt)  # so that the services are stopped on the way out
+    parsed, rest = parser().parse_known_args(arguments)
+    if rest and parsed.command != "test":
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return _do(parsed, rest)
+    except (SetupFailed, DemoFailed, services.ServiceDied) as error:
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _do(parsed: argparse.Namespace, rest: list[str]) -> int:
+    match parsed.command:
+        case "demo":
+            demo(parsed)
+        case "up":
+            _up(parsed)
+        case "test":
+            return _test(rest)
+        case "check":
+            return _check()
+        case "lock":
+            python = _with_dev()
+            return lock(python, upgrade=parsed.upgrade) or write_example(python)
+        case "env":
+            return write_example(_with_dev())
+        case "doctor":
+            return doctor()
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="run.py", description="LipSync Studio", allow_abbrev=False)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    one = commands.add_parser("demo", help="make one talking video with everything that is here")
+    one.add_argument("--face", type=Path, default=FACE, metavar="FILE", help="photo or video")
+    speech = one.add_mutually_exclusive_group()
+    speech.add_argument("--text", default=TEXT, help="what the face says")
+    speech.add_argument("--speech", type=Path, metavar="FILE", help="a recording instead of a text")
+    one.add_argument(
+        "--engine", default="auto", metavar="NAME", help="default: the best that is ready"
+    )
+    one.add_argument("--output", type=Path, default=Path("demo.mp4"), metavar="FILE")
+
+    up = commands.add_parser("up", help="run the three services until Ctrl-C")
+    for name, port in services.PORTS.items():
+        up.add_argument(
+            f"--{name}-port", type=int, default=port, metavar="N", help=f"default {port}"
+        )
+    up.add_argument("--no-browser", action="store_true", help="open no page")
+
+    commands.add_parser("test", help="run every test; more arguments go to pytest", add_help=False)
+    commands.add_parser("check", help="format, lint, types and imports")
+    locks = commands.add_parser("lock", help="compile requirements/*.in and .env.example")
+    locks.add_argument("--upgrade", action="store_true", help="take newer versions where allowed")
+    commands.add_parser("env", help="write .env.example from the services' settings")
+    commands.add_parser("doctor", help="look for what is missing on this machine")
+    return top
+
+
+def _up(parsed: argparse.Namespace) -> NoReturn:
+    ports = {name: getattr(parsed, f"{name}_port") for name in services.PORTS}
+    for name, port in ports.items():
+        if not services.port_is_free(port):
+            raise services.ServiceDied(
+                f"port {port} is in use by another program; stop it, or choose another port: "
+                f"python3 run.py up --{name}-port {port + 1}"
+            )
+    environment = Environment()
+    environment.ensure("default")
+    logs = ROOT / ".data" / "logs"
+    with services.running(environment.python, ROOT, services.wiring(ports), logs) as stack:
+        say(f"starting; logs are in {logs}")
+        stack.wait_until_healthy()
+        say(f"ready: {stack.url}")
+        if not parsed.no_browser:
+            webbrowser.open(stack.url)
+        while True:
+            stack.check()
+            time.sleep(0.5)
+
+
+def _test(arguments: list[str]) -> int:
+    command = [_with_dev(), "-m", "pytest", *arguments]
+    if os.name == "nt":  # there, exec returns to the shell while the new process still runs
+        return subprocess.call(command, cwd=ROOT)
+    os.chdir(ROOT)
+    os.execv(command[0], command)
+
+
+def _check() -> int:
+    python = _with_dev()
+    failed = []
+    for name, command in CHECKS.items():
+        say(f"{name}:")
+        if subprocess.call([python, *command], cwd=ROOT) != 0:
+            failed.append(name)
+    say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
+    return 1 if failed else 0
+
+
+def _with_dev() -> str:
+    environment = Environment()
+    environment.ensure("dev")
+    return os.fspath(environment.python)

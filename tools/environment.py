@@ -1,0 +1,195 @@
+"""The project's virtual environment: made from the locks once, and made again when they change."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tools.interpreter import USABLE, version_of
+
+ROOT = Path(__file__).resolve().parent.parent
+SETS = {"default": ("frontend", "backend", "gpu_service"), "dev": ("dev",)}
+"""The locks of each set. The dev lock holds the default set too, at the same versions."""
+
+
+class SetupFailed(Exception):
+    """The environment could not be made; the message says why and what to do."""
+
+
+class Environment:
+    """A virtual environment with the packages of the locks.
+
+    Args:
+        root: The project's folder, which holds `requirements/` and gets `.venv/`.
+    """
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root = root
+        self.folder = root / ".venv"
+        self.python = self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        self._marker = self.folder / "lipsync-setup.json"
+
+    def locks(self, name: str) -> list[Path]:
+        """The lock files of a set."""
+        return [self.root / "requirements" / f"{lock}.txt" for lock in SETS[name]]
+
+    def ready(self, name: str) -> bool:
+        """Whether the set is installed, whole, and as its locks say today."""
+        return self._state().get(name) == self._fingerprint(name) and (
+            version_of(str(self.python)) in USABLE
+        )
+
+    def ensure(self, name: str) -> float:
+        """Install a set unless it is there.
+
+        Returns:
+            Seconds it took; 0.0 when there was nothing to do.
+
+        Raises:
+            SetupFailed: The environment could not be made.
+        """
+        if self.ready(name):
+            return 0.0
+        refuse_unsupported_platform()
+        started = time.monotonic()
+        with self._alone():
+            if not self.ready(name):  # another process may have done it meanwhile
+                self._make(name)
+        return time.monotonic() - started
+
+    def _make(self, name: str) -> None:
+        state = self._state()
+        broken = "installing" in state or version_of(str(self.python)) not in USABLE
+        if broken and self.folder.exists():
+            say(f"set-up: {self.folder} is unfinished or broken; making it anew")
+            shutil.rmtree(self.folder)
+        if not self.folder.exists():
+            say(f"set-up: making {self.folder} with Python {platform.python_version()}")
+            self._create()
+        self._write({"installing": name})
+        self._install(name)
+        kept = {other: mark for other, mark in state.items() if other in SETS and not broken}
+        # The dev lock holds the default set as well, at the same versions.
+        installed = SETS if name == "dev" else (name,)
+        self._write(kept | {each: self._fingerprint(each) for each in installed})
+
+    def _create(self) -> None:
+        # From within a virtual environment, make the new one from the Python beneath it.
+        base = getattr(sys, "_base_executable", None) or sys.executable
+        made = subprocess.run(
+            [base, "-m", "venv", str(self.folder)], capture_output=True, text=True, check=False
+        )
+        if made.returncode != 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            version = "{}.{}".format(*sys.version_info[:2])
+            said = (made.stdout + made.stderr).strip()
+            raise SetupFailed(
+                f"this Python can't make virtual environments:\n{said}\n"
+                f"On Debian and Ubuntu: sudo apt-get install python{version}-venv"
+            )
+
+    def _install(self, name: str) -> None:
+        requirements = [f"--requirement={path}" for path in self.locks(name)]
+        total = len({package for path in self.locks(name) for package in pins(path)})
+        say(f"set-up: installing {total} packages from requirements/")
+        command = [str(self.python), "-m", "pip", "install", "--no-input", "--no-compile"]
+        command += ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
+        # mediapipe's own metadata asks for packages that it never imports, hence --no-deps.
+        with subprocess.Popen(
+            [*command, "--require-hashes", *requirements],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.root,
+        ) as pip:
+            lines = _report_progress(pip.stdout or (), total)
+        if pip.returncode != 0:
+            raise SetupFailed(
+                "pip could not install the packages:\n  "
+                + "\n  ".join(lines[-12:])
+                + "\nCheck the network (or the index that pip is set to) and run this again."
+            )
+
+    def _fingerprint(self, name: str) -> str:
+        digest = hashlib.sha256()
+        for path in self.locks(name):
+            # Line ends may differ between checkouts of the same lock.
+            digest.update(path.read_text(encoding="utf-8").encode())
+        return digest.hexdigest()
+
+    def _state(self) -> dict[str, str]:
+        try:
+            state = json.loads(self._marker.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
+    def _write(self, state: dict[str, str]) -> None:
+        self._marker.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time set up."""
+        path = self.root / ".data" / "setup.lock"
+        path.parent.mkdir(exist_ok=True)
+        with path.open("w") as file:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _report_progress(output: Iterable[str], total: int) -> list[str]:
+    lines = []
+    seen = 0
+    said = time.monotonic()
+    for line in output:
+        lines.append(line.rstrip())
+        if line.startswith(("Collecting ", "Requirement already satisfied")):
+            seen += 1
+        if line.startswith("Collecting ") and time.monotonic() - said > 2:
+            said = time.monotonic()
+            say(f"set-up: fetched {seen - 1} of {total}; next {line.split()[1].split('==')[0]}")
+        if line.startswith("Installing collected"):
+            say("set-up: unpacking")
+    return lines
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Names and versions that a lock pins, whatever their environment markers."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.M)
+    return dict(found)
+
+
+def refuse_unsupported_platform() -> None:
+    """Say early what pip would say late and badly.
+
+    Raises:
+        SetupFailed: No MediaPipe wheel exists for this platform.
+    """
+    machine = platform.machine().lower()
+    if sys.platform.startswith("linux") and machine not in ("x86_64", "amd64"):
+        raise SetupFailed(
+            f"MediaPipe 0.10.21 has no package for Linux on {machine}. Use Linux on x86-64, macOS "
+            "or Windows, or run an x86-64 container."
+        )
+    if sys.maxsize <= 2**32:
+        raise SetupFailed("this is a 32-bit Python; install a 64-bit one.")
+
+
+def say(line: str) -> None:
+    """Tell the person at once, also when the output is piped."""
+    print(line, flush=True)

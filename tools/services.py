@@ -1,0 +1,258 @@
+"""Start the three services as processes, watch them, and stop them whatever happens."""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tools.environment import ROOT
+
+START_SECONDS = 120.0
+STOP_SECONDS = 10.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+PORTS = {"frontend": 5000, "backend": 8000, "gpu": 9000}
+
+
+class ServiceDied(Exception):
+    """A service ended or never became healthy; the message holds its last log lines."""
+
+
+class Service(NamedTuple):
+    """One running service."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    health_url: str
+    log: Path
+
+    def last_lines(self, count: int = 15) -> str:
+        """The end of its log, indented."""
+        with self.log.open(encoding="utf-8", errors="replace") as file:
+            return "".join(f"  {line.rstrip()}\n" for line in deque(file, count)) or "  (no log)\n"
+
+
+class Stack(NamedTuple):
+    """The three services, started."""
+
+    url: str
+    """Where the pages are."""
+    services: tuple[Service, ...]
+
+    def wait_until_healthy(self) -> None:
+        """Return once every service answers its health check.
+
+        Raises:
+            ServiceDied: One ended, or took too long.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        for service in self.services:
+            while not _healthy(service.health_url):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise ServiceDied(
+                        f"the {service.name} was not ready after {START_SECONDS:.0f} s. "
+                        f"Its last log lines:\n{service.last_lines()}"
+                    )
+                time.sleep(0.1)
+
+    def check(self) -> None:
+        """Notice a service that ended.
+
+        Raises:
+            ServiceDied: One did.
+        """
+        for service in self.services:
+            code = service.process.poll()
+            if code is not None:
+                raise ServiceDied(
+                    f"the {service.name} ended (exit status {code}). "
+                    f"Its last log lines:\n{service.last_lines()}"
+                )
+
+
+class Wiring(NamedTuple):
+    """How the three services find one another."""
+
+    ports: Mapping[str, int]
+    """Where each of `PORTS` listens."""
+    settings: Mapping[str, str]
+    """What they get in their environment; there are no secrets on a command line, which every
+    user of the machine can read."""
+
+    def url(self, name: str) -> str:
+        """The address of a service."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+
+def wiring(ports: Mapping[str, int], *, isolated_in: Path | None = None) -> Wiring:
+    """Settings that join three services on loopback, with fresh tokens.
+
+    Args:
+        ports: Where each of `PORTS` listens.
+        isolated_in: Keep data there and heed no address, token or database that the person has
+            configured; None lets the environment and `.env` win, such as for a GPU host elsewhere.
+    """
+    configured = {} if isolated_in else read_dotenv(ROOT / ".env") | dict(os.environ)
+    # Left running for a person with curl, the backend asks for a token only where one is set.
+    backend_token = (
+        secrets.token_urlsafe(24) if isolated_in else configured.get("BACKEND_TOKEN", "")
+    )
+    gpu_token = configured.get("GPU_TOKEN") or secrets.token_urlsafe(24)
+    bare = Wiring(ports, {})
+    settings = {
+        "FRONTEND_BACKEND_URL": bare.url("backend"),
+        "FRONTEND_BACKEND_TOKEN": backend_token,
+        "BACKEND_TOKEN": backend_token,
+        "BACKEND_GPU_URL": bare.url("gpu"),
+        "BACKEND_GPU_TOKEN": gpu_token,
+        "GPU_TOKEN": gpu_token,
+    }
+    settings |= {name: configured[name] for name in settings if configured.get(name)}
+    settings |= {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    if isolated_in:
+        settings |= {f"{name.upper()}_HOST": "127.0.0.1" for name in ports}
+        settings |= {f"{name.upper()}_DATA_DIR": str(isolated_in / name) for name in ports}
+        settings["BACKEND_DATABASE_URL"] = ""
+    return Wiring(ports, settings)
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """The settings in a `.env` file; quotes around a value are dropped."""
+    if not path.is_file():
+        return {}
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+
+
+@contextmanager
+def running(python: Path, root: Path, wired: Wiring, logs: Path) -> Iterator[Stack]:
+    """The three services, for as long as the block lasts.
+
+    Args:
+        python: The interpreter that has the default set.
+        root: The project's folder.
+        wired: Where they listen and how they find one another.
+        logs: The folder that takes their log files.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    # A proxy in the environment is for the internet, not for the way between the services.
+    here = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1,localhost")))
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | dict(wired.settings)
+    environment |= {"no_proxy": here, "NO_PROXY": here}
+    commands = {
+        "gpu": (["gpu_service", "serve"], "/health"),
+        "backend": (["backend", "serve"], "/health/ready"),
+        "frontend": (["frontend"], "/health"),
+    }
+    started: list[Service] = []
+    try:
+        for name, (module, path) in commands.items():
+            log = logs / f"{name}.log"
+            process = _start([str(python), "-m", *module], root, environment, log)
+            started.append(Service(name, process, wired.url(name) + path, log))
+        yield Stack(f"http://localhost:{wired.ports['frontend']}", tuple(started))
+    finally:
+        stop(started)
+
+
+def _start(
+    command: list[str], root: Path, environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        # A group of its own: Ctrl-C in the terminal reaches run.py only, which stops all in order.
+        return subprocess.Popen(
+            command,
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=os.name != "nt",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+
+
+def stop(services: list[Service]) -> None:
+    """End the services and everything that they started, gently, then not."""
+    with _signals_ignored():
+        for service in reversed(services):
+            _signal(service.process, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for service in services:
+            try:
+                service.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _kill(service.process)
+                service.process.wait()
+            else:
+                _kill(service.process)  # what it may have left in its group
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Keep a second Ctrl-C from interrupting the clean-up."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    if os.name == "nt":
+        process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", number))
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if os.name == "nt":
+        process.kill()
+    else:
+        _signal(process, signal.SIGKILL)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with _DIRECT.open(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def free_ports() -> dict[str, int]:
+    """A free loopback port for each service; held together, so that they differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    ports = [held.getsockname()[1] for held in sockets]
+    for held in sockets:
+        held.close()
+    return dict(zip(PORTS, ports, strict=True))
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a service can listen on the port, and nothing else answers there as localhost."""
+    try:
+        # A program that listens on all addresses does not keep ours from listening everywhere.
+        socket.create_connection(("localhost", port), timeout=1).close()
+    except OSError:
+        pass
+    else:
+        return False
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
