@@ -71,13 +71,21 @@ class Sound:
 class FaceSource(Protocol):
     """A photo or a video, upright, already at the output's size; decoded when asked for."""
 
-    kind: Literal["photo", "video"]
-    width: int
-    """Even, in pixels."""
-    height: int
-    """Even, in pixels."""
-    fps: Fraction | None
-    """None for a photo."""
+    @property
+    def kind(self) -> Literal["photo", "video"]:
+        """Whether the face stands still or moves."""
+
+    @property
+    def width(self) -> int:
+        """Even, in pixels."""
+
+    @property
+    def height(self) -> int:
+        """Even, in pixels."""
+
+    @property
+    def fps(self) -> Fraction | None:
+        """None for a photo."""
 
     def frames(self) -> Iterator[Frame]:
         """Every source frame in order, from the start; a photo has one."""
@@ -130,5 +138,3 @@ def no_progress(stage: str, done: float, total: float) -> None:
 def num_frames(num_samples: int, fps: Fraction, sample_rate: int = SPEECH_RATE) -> int:
     """How many frames show speech of that length: max(1, round(seconds · fps))."""
     return max(1, round(Fraction(num_samples, sample_rate) * fps))
-
-

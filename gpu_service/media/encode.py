@@ -1,0 +1,220 @@
+"""Frames and sound to H.264 and AAC in MP4: one encoder, into a file or into fragments."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.stream import VideoStream
+
+from gpu_service.data import Frame, Sound
+
+SOUND_RATE: Final = 48_000
+BITS_PER_CHANNEL: Final = 80_000
+FRAGMENT_SECONDS: Final = Fraction(1, 5)
+KEYFRAME_SECONDS: Final = 2
+QUALITY: Final = "19"
+"""x264's constant rate factor: no difference to be seen at the usual distance."""
+
+# Without accurate rounding, swscale darkens each picture by half a level and more.
+EXACT: Final = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+# delay_moov: without it, a hole of 64 ms follows the video's first fragment. Fragments are cut by
+# duration and not by frame, since the frames of one-frame fragments have no duration in browsers.
+_FRAGMENT_FLAGS: Final = "delay_moov+default_base_moof+skip_trailer"
+_VIDEO_TRACK: Final = 1
+
+
+class Fragment(NamedTuple):
+    """A piece of a fragmented MP4; joined in order, they are the whole file."""
+
+    data: bytes
+    start: float
+    """Presentation time of its first frame, in seconds."""
+    seconds: float
+    """How much video it holds; 0 for the `ftyp` and `moov` that come first."""
+
+
+class FragmentSink:
+    """Takes the muxer's bytes as they come and cuts them into fragments.
+
+    Args:
+        fps: Frame rate of the video.
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        self._fps = fps
+        self._buffer = bytearray()
+        self._head = bytearray()
+        self._ready: list[Fragment] = []
+        self._num_frames = 0
+
+    def write(self, data: bytes) -> int:
+        """Called by the muxer."""
+        self._buffer += data
+        while (size := int.from_bytes(self._buffer[:4])) and len(self._buffer) >= max(size, 8):
+            box = bytes(self._buffer[:size])
+            del self._buffer[:size]
+            self._add(box)
+        return len(data)
+
+    def take(self) -> list[Fragment]:
+        """The fragments that were finished since the last call."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _add(self, box: bytes) -> None:
+        self._head += box
+        kind = box[4:8]
+        if kind == b"moov":
+            self._ready.append(Fragment(bytes(self._head), 0.0, 0.0))
+            self._head.clear()
+        elif kind == b"mdat":
+            num_frames = _num_video_frames(bytes(self._head))
+            start, seconds = self._num_frames / self._fps, num_frames / self._fps
+            self._ready.append(Fragment(bytes(self._head), float(start), float(seconds)))
+            self._num_frames += num_frames
+            self._head.clear()
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of each box of an MP4 (ISO/IEC 14496-12, 4.2)."""
+    start = 0
+    while start < len(data):
+        size = int.from_bytes(data[start : start + 4])
+        yield data[start + 4 : start + 8], data[start + 8 : start + size]
+        start += size
+
+
+def _num_video_frames(fragment: bytes) -> int:
+    """How many samples the video's track runs hold (ISO/IEC 14496-12, 8.8.7 and 8.8.8)."""
+    num_frames = 0
+    for track in (
+        list(_boxes(track))
+        for name, movie_fragment in _boxes(fragment)
+        if name == b"moof"
+        for part, track in _boxes(movie_fragment)
+        if part == b"traf"
+    ):
+        track_id = next(int.from_bytes(box[4:8]) for name, box in track if name == b"tfhd")
+        if track_id == _VIDEO_TRACK:
+            num_frames += sum(int.from_bytes(box[4:8]) for name, box in track if name == b"trun")
+    return num_frames
+
+
+class Encoder:
+    """Writes one video; video and sound begin together, and the sound keeps step.
+
+    Args:
+        target: A file, written with its index first (faststart), or a sink for fragments.
+        width: Even, in pixels.
+        height: Even, in pixels.
+        fps: Frame rate.
+        sound: What is heard; all of it, so it may end up to half a frame after the last picture.
+        label: Says in the file's metadata what made it.
+    """
+
+    def __init__(
+        self,
+        target: Path | FragmentSink,
+        *,
+        width: int,
+        height: int,
+        fps: Fraction,
+        sound: Sound,
+        label: str,
+    ) -> None:
+        streaming = isinstance(target, FragmentSink)
+        options = {"movflags": "+faststart"}
+        if streaming:
+            duration_us = int(FRAGMENT_SECONDS * 1_000_000)
+            options = {"movflags": _FRAGMENT_FLAGS, "frag_duration": str(duration_us)}
+        file = target if isinstance(target, FragmentSink) else str(target)
+        self._container = av.open(file, "w", format="mp4", options=options)
+        for field in ("comment", "description"):
+            self._container.metadata[field] = label
+        self._fps = fps
+        self._video = self._add_video(width, height, streaming)
+        self._sound = sound
+        self._heard = 0
+        self._audio = self._add_audio()
+        self._resampler = av.AudioResampler("fltp", self._audio.layout, SOUND_RATE)
+        self._num_frames = 0
+
+    def _add_video(self, width: int, height: int, streaming: bool) -> VideoStream:
+        options = {"preset": "veryfast", "crf": QUALITY}
+        if streaming:
+            options["tune"] = "zerolatency"
+        stream = self._container.add_stream("libx264", rate=self._fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        codec = stream.codec_context
+        codec.gop_size = round(KEYFRAME_SECONDS * self._fps)
+        codec.colorspace = Colorspace.ITU709
+        codec.color_primaries = ColorPrimaries.BT709
+        codec.color_trc = ColorTrc.BT709
+        codec.color_range = ColorRange.MPEG
+        return stream
+
+    def _add_audio(self) -> AudioStream:
+        channels = self._sound.samples.shape[0]
+        stream = self._container.add_stream("aac", rate=SOUND_RATE)
+        stream.layout = "mono" if channels == 1 else "stereo"
+        stream.bit_rate = BITS_PER_CHANNEL * channels
+        return stream
+
+    def write(self, pixels: Frame) -> None:
+        """Add the next frame, and the sound up to its end."""
+        frame = av.VideoFrame.from_ndarray(pixels, format="bgr24").reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            dst_color_primaries=ColorPrimaries.BT709,
+            dst_color_trc=ColorTrc.BT709,
+            interpolation=EXACT,
+        )
+        frame.pts, frame.time_base = self._num_frames, 1 / self._fps
+        self._num_frames += 1
+        self._container.mux(self._video.encode(frame))
+        self._hear_until(round(self._num_frames / self._fps * self._sound.sample_rate))
+
+    def _hear_until(self, end: int) -> None:
+        samples = self._sound.samples[:, self._heard : end]
+        if not samples.shape[1]:
+            return
+        block = np.ascontiguousarray(samples)
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self._audio.layout.name)
+        frame.sample_rate = self._sound.sample_rate
+        frame.pts, frame.time_base = self._heard, Fraction(1, self._sound.sample_rate)
+        self._heard += samples.shape[1]
+        self._encode_sound(frame)
+
+    def _encode_sound(self, frame: av.AudioFrame | None) -> None:
+        for resampled in self._resampler.resample(frame):
+            self._container.mux(self._audio.encode(resampled))
+
+    def finish(self) -> None:
+        """Write what the codecs still hold, and the end of the file."""
+        self._hear_until(self._sound.samples.shape[1])
+        self._encode_sound(None)
+        self._container.mux(self._video.encode(None))
+        self._container.mux(self._audio.encode(None))
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error_type is None:
+            self.finish()
+        else:
+            self._container.close()
