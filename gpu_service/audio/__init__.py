@@ -1,0 +1,1 @@
+"""What engines hear in the speech: articulations of phonemes, levels and formants of sound."""

@@ -1,0 +1,1 @@
+"""The built-in engine: a portrait speaks by warping, with no downloaded weights."""

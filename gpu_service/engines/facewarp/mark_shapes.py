@@ -1,0 +1,132 @@
+"""From phoneme marks to mouth shapes: each sound pulls the mouth its way, around its own time.
+
+The blend is a dominance model after Cohen and Massaro, "Modeling coarticulation in synthetic visual
+speech" (1993): the shape is the mean of the sounds' targets, weighted by how strongly each insists
+at that moment. Flanks end at a fixed reach here, so that the look-ahead is bounded.
+"""
+
+import math
+from collections import deque
+from fractions import Fraction
+from itertools import takewhile
+from typing import NamedTuple
+
+from contracts.marks import PhonemeMark
+from gpu_service.audio.visemes import Articulation, gestures
+from gpu_service.data import SpeechChunk
+from gpu_service.engines.facewarp.shape import REST, MouthShape
+
+LOOK_AHEAD_SECONDS = 0.2
+"""A mark that begins later than this after a frame has no say in it."""
+
+_JAW_ATTACK, _JAW_RELEASE = 0.08, 0.09
+_LIP_ATTACK, _LIP_RELEASE = 0.16, 0.12
+_PULSE_FLANK = 0.05
+# The jaw of somebody who says nothing; weak, so that it only shows where no sound insists.
+_REST_WEIGHT = 0.08
+# Voices mark p and b at the burst; the lips have met for some 50 ms by then.
+_BURST_LEAD = 0.015
+_LONGEST_BURST = 0.06
+_SHORTEST_CLOSURE = 0.05
+_TEETH_OPEN = 0.1
+_FORGET_SECONDS = 0.3
+
+
+class _Sound(NamedTuple):
+    start: float
+    end: float
+    articulation: Articulation
+
+
+class _Pulse(NamedTuple):
+    start: float
+    end: float
+    lips: str
+
+
+class MarkShapes:
+    """Mouth shapes of a speech whose voice gives phoneme marks.
+
+    Args:
+        fps: Frame rate at which shapes are asked for; a lip closure lasts at least one frame, so
+            that at least one frame shows it.
+    """
+
+    def __init__(self, fps: Fraction) -> None:
+        self._shortest_pulse = max(_SHORTEST_CLOSURE, float(1 / fps) + 0.001)
+        self._sounds: deque[_Sound] = deque()
+        self._pulses: deque[_Pulse] = deque()
+
+    def take(self, chunk: SpeechChunk) -> None:
+        """Hear the next piece of the speech."""
+        for mark in chunk.marks or ():
+            self._add(mark)
+
+    def finish(self) -> None:
+        """The speech has ended."""
+
+    def shape(self, seconds: float) -> MouthShape:
+        """The shape at a time; times must not go back."""
+        self._forget(seconds - _FORGET_SECONDS)
+        horizon = seconds + LOOK_AHEAD_SECONDS
+        sounds = list(takewhile(lambda sound: sound.start < horizon, self._sounds))
+        if not sounds:
+            return REST
+        opening, width, rounding = _blend(sounds, seconds)
+        closure = self._pulse("closed", seconds)
+        fv = self._pulse("teeth", seconds)
+        opening += (min(opening, _TEETH_OPEN) - opening) * fv
+        return MouthShape(opening * (1.0 - closure), width, rounding, closure, fv)
+
+    def _add(self, mark: PhonemeMark) -> None:
+        start, length = mark.start, max(mark.end - mark.start, 0.0)
+        for articulation, share in gestures(mark.phoneme):
+            end = start + share * length
+            self._sounds.append(_Sound(start, end, articulation))
+            if articulation.lips != "free":
+                self._pulses.append(self._contact(start, end, articulation.lips))
+            start = end
+
+    def _contact(self, start: float, end: float, lips: str) -> _Pulse:
+        if lips == "closed" and end - start < _LONGEST_BURST:
+            centre, length = start - _BURST_LEAD, 0.0
+        else:
+            centre, length = (start + end) / 2, end - start - _PULSE_FLANK / 2
+        half = max(length, self._shortest_pulse) / 2
+        return _Pulse(centre - half, centre + half, lips)
+
+    def _pulse(self, lips: str, seconds: float) -> float:
+        return max(
+            (
+                _flanks(pulse, seconds, _PULSE_FLANK, _PULSE_FLANK)
+                for pulse in self._pulses
+                if pulse.lips == lips
+            ),
+            default=0.0,
+        )
+
+    def _forget(self, before: float) -> None:
+        for queue in (self._sounds, self._pulses):
+            while queue and queue[0].end < before:
+                queue.popleft()
+
+
+def _blend(sounds: list[_Sound], seconds: float) -> tuple[float, float, float]:
+    jaw_sum, lip_sum = _REST_WEIGHT, _REST_WEIGHT
+    opening = width = rounding = 0.0
+    for sound in sounds:
+        articulation = sound.articulation
+        jaw = articulation.jaw_weight * _flanks(sound, seconds, _JAW_ATTACK, _JAW_RELEASE)
+        lip = articulation.lip_weight * _flanks(sound, seconds, _LIP_ATTACK, _LIP_RELEASE)
+        opening += jaw * articulation.open
+        width += lip * articulation.width
+        rounding += lip * articulation.round
+        jaw_sum += jaw
+        lip_sum += lip
+    return opening / jaw_sum, width / lip_sum, rounding / lip_sum
+
+
+def _flanks(span: _Sound | _Pulse, seconds: float, attack: float, release: float) -> float:
+    """1 within the span, falling to 0 along a raised cosine over attack and release."""
+    outside = max((span.start - seconds) / attack, (seconds - span.end) / release, 0.0)
+    return 0.5 + 0.5 * math.cos(math.pi * min(outside, 1.0))

@@ -1,0 +1,120 @@
+"""From the sound alone to mouth shapes: loudness times first formant, by rules and causally."""
+
+import math
+from collections import deque
+from typing import Final
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from gpu_service.audio.speech_features import (
+    BLOCK_ROWS,
+    F1,
+    F2,
+    HISS,
+    HOP,
+    LEVEL,
+    WINDOW,
+    Rows,
+    SpeechFeatures,
+)
+from gpu_service.data import SPEECH_RATE, SpeechChunk
+from gpu_service.engines.facewarp.shape import MouthShape
+from gpu_service.engines.facewarp.speech_level import SpeechLevel
+
+_PAST: Final = 40
+"""Rows before a row that its shape depends on directly."""
+_AHEAD: Final = 9
+"""Rows after a row that its shape depends on."""
+_CONTEXT: Final = _PAST + BLOCK_ROWS + _AHEAD
+_NOW: Final = slice(_PAST, _PAST + BLOCK_ROWS)
+
+_ROW_SECONDS: Final = HOP / SPEECH_RATE
+_WINDOW_CENTRE_SECONDS: Final = WINDOW / 2 / SPEECH_RATE
+# Mouths move before they are heard.
+_LEAD_SECONDS: Final = 0.03
+_SMOOTH_ROWS: Final = 6.0
+
+
+class SoundShapes:
+    """Mouth shapes of a speech that comes without marks."""
+
+    def __init__(self) -> None:
+        self._features = SpeechFeatures()
+        self._context: Rows | None = None
+        self._level = SpeechLevel(_PAST, _AHEAD)
+        self._shapes: deque[NDArray[np.float64]] = deque()
+        self._next_row = -_AHEAD
+
+    def take(self, chunk: SpeechChunk) -> None:
+        """Hear the next piece of the speech."""
+        for rows in self._features.take(chunk.samples):
+            self._hear(rows)
+
+    def finish(self) -> None:
+        """The speech has ended: what follows is as quiet as its quietest moment of late."""
+        rows = self._features.finish()
+        context = rows if self._context is None else np.concatenate((self._context, rows))
+        quiet = context[-1].copy()
+        quiet[: LEVEL + 1] = context[-_PAST:, : LEVEL + 1].min(axis=0)
+        tail = np.concatenate((rows, np.tile(quiet, (_AHEAD + 2 * BLOCK_ROWS, 1))))
+        for start in range(0, len(tail) - BLOCK_ROWS + 1, BLOCK_ROWS):
+            self._hear(tail[start : start + BLOCK_ROWS])
+
+    def shape(self, seconds: float) -> MouthShape:
+        """The shape at a time whose look-ahead was heard; times must not go back."""
+        centre = (seconds + _LEAD_SECONDS - _WINDOW_CENTRE_SECONDS) / _ROW_SECONDS
+        first = math.ceil(centre - _SMOOTH_ROWS)
+        oldest = self._next_row - len(self._shapes)
+        while oldest < first and len(self._shapes) > 1:
+            self._shapes.popleft()
+            oldest += 1
+        rows = np.arange(first, math.floor(centre + _SMOOTH_ROWS) + 1)
+        weights = 1 + np.cos(np.pi * (rows - centre) / _SMOOTH_ROWS)
+        places = np.clip(rows - oldest, 0, len(self._shapes) - 1)
+        track = np.stack([self._shapes[place] for place in places])
+        smooth = (weights[:, None] * track).sum(axis=0) / weights.sum()
+        return MouthShape(*smooth.tolist())
+
+    def _hear(self, rows: Rows) -> None:
+        if self._context is None:
+            self._context = np.tile(rows[0], (_CONTEXT, 1))
+        self._context = np.concatenate((self._context[BLOCK_ROWS:], rows))
+        gate, loudness = self._level.follow(self._context)
+        shapes = _shapes(self._context, gate, loudness)
+        for shape in shapes:
+            if self._next_row >= 0:
+                self._shapes.append(shape)
+            self._next_row += 1
+
+
+def _shapes(
+    context: Rows, gate: NDArray[np.float64], loudness: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Unsmoothed shapes of the rows that are due, one MouthShape a row."""
+    now = context[_NOW]
+    jaw = np.clip((now[:, F1] - 330.0) / 400.0, 0.0, 1.0)
+    hiss = np.clip((now[:, HISS] - 0.15) / 0.5, 0.0, 1.0)
+    back = np.clip((1450.0 - now[:, F2]) / 450.0, 0.0, 1.0)
+    front = np.clip((now[:, F2] - 1500.0) / 600.0, 0.0, 1.0)
+    speaking = gate * np.minimum(3.0 * loudness, 1.0)
+    closure = speaking_dips(context) * gate
+    opening = gate * loudness * (0.4 + 0.6 * jaw) * (1.0 - 0.6 * hiss)
+    rounding = speaking * back * (1.0 - jaw) * (1.0 - hiss)
+    width = speaking * (0.7 * front * (1.0 - 0.5 * hiss) + 0.3 * hiss) - 0.6 * rounding
+    faint = np.clip((0.75 - loudness) / 0.3, 0.0, 1.0)
+    fv = speaking * np.clip(2.0 * hiss - 1.0, 0.0, 1.0) * faint
+    opening = opening * (1.0 - closure) * (1.0 - 0.7 * fv)
+    return np.stack((opening, width, rounding, closure, fv), axis=1)
+
+
+def speaking_dips(context: Rows) -> NDArray[np.float64]:
+    """How much each row that is due looks like lips that meet for a moment, in [0, 1]."""
+    level = context[:, LEVEL]
+    loudest = sliding_window_view(level, _AHEAD + 1).max(axis=1)
+    before = loudest[_PAST - _AHEAD : _PAST - _AHEAD + BLOCK_ROWS]
+    after = loudest[_PAST : _PAST + BLOCK_ROWS]
+    depth = np.minimum(before, after) - level[_NOW]
+    hiss = sliding_window_view(context[:, HISS], 5).max(axis=1)[_NOW]
+    return np.clip((depth - 12.0) / 10.0, 0.0, 1.0) * np.clip(1.6 - 2.0 * hiss, 0.0, 1.0)
