@@ -1,0 +1,1 @@
+"""The pages: Flask on waitress; knows only the backend's HTTP API."""

@@ -1,0 +1,43 @@
+"""The page of one job: how it does, then its video."""
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, render_template, request
+from flask.typing import ResponseReturnValue
+
+from contracts.errors import JobNotFound
+from contracts.jobs import JobView
+from frontend.relay import backend, relay_download
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
+
+
+@blueprint.get("/<job_id>")
+def show(job_id: str) -> ResponseReturnValue:
+    """The page of one job."""
+    job = backend().job(job_id)
+    elapsed = ((job.finished_at or datetime.now(UTC)) - job.created_at).total_seconds()
+    return render_template(
+        "jobs/job.html", job=job, elapsed=max(0.0, elapsed), voice=_voice_name(job)
+    )
+
+
+@blueprint.get("/<job_id>.json")
+def view(job_id: str) -> Response:
+    """The job for scripts, as the backend shows it."""
+    return Response(backend().job(job_id).model_dump_json(), mimetype="application/json")
+
+
+@blueprint.get("/<job_id>/video")
+def video(job_id: str) -> Response:
+    """The job's video, in ranges where asked for."""
+    if not job_id.isascii() or "/" in job_id:
+        raise JobNotFound(f"There is no job {job_id}.")
+    return relay_download(request, f"/jobs/{job_id}/video")
+
+
+def _voice_name(job: JobView) -> str | None:
+    """The name for people of the voice that spoke."""
+    if job.voice is None:
+        return None
+    return next((voice.name for voice in backend().voices() if voice.id == job.voice), job.voice)

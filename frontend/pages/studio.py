@@ -1,0 +1,136 @@
+"""The Studio: one page, one form for a typed voice and one for a recorded one."""
+
+from dataclasses import dataclass
+
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    send_from_directory,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+
+from contracts.errors import LipSyncError
+from contracts.jobs import JobView, Voice
+from contracts.lipsync import EngineStatus
+from frontend import words
+from frontend.relay import UploadForm, backend
+from lipsync_client.multipart import Part
+
+blueprint = Blueprint("studio", __name__)
+
+SAMPLE_TEXT = "Hello. I am only a photograph, yet here I am, speaking to you."
+_OPTIONS = ("engine", "fps", "max_height")
+_WANTED = {
+    "text": ("image", "text", "voice", "language", *_OPTIONS),
+    "audio": ("image", "audio", *_OPTIONS),
+}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where the next video will be made, and whether it can be."""
+
+    engines: tuple[EngineStatus, ...] = ()
+    error: LipSyncError | None = None
+
+    @property
+    def engine(self) -> EngineStatus | None:
+        """The engine that `auto` takes."""
+        return next((engine for engine in self.engines if engine.ready), None)
+
+
+@blueprint.get("/")
+def show() -> ResponseReturnValue:
+    """The empty form."""
+    return _page()
+
+
+@blueprint.get("/workplace")
+def workplace() -> str:
+    """The chip alone, for a page that stays open."""
+    return render_template("studio/workplace.html", workplace=_workplace())
+
+
+@blueprint.post("/make/<any(text, audio):kind>")
+def make(kind: str) -> ResponseReturnValue:
+    """Pass the form on and lead to its job."""
+    form = UploadForm(request, _WANTED[kind])
+    try:
+        job = form.submit(kind)
+    except LipSyncError as error:
+        if words.wants_json(request):
+            raise
+        # The files can't be put back into a form, the rest can.
+        return _page(kind=kind, values=form.fields, error=error)
+    return _to_job(job)
+
+
+@blueprint.post("/make/sample")
+def make_sample() -> ResponseReturnValue:
+    """The sample face says the sample sentence; nobody's consent is needed."""
+    portrait = current_app.config["SAMPLES_DIR"] / "portrait.jpg"
+    parts = [Part.file("image", portrait), Part.field("text", SAMPLE_TEXT)]
+    return _to_job(backend().submit_parts("text", parts))
+
+
+@blueprint.get("/samples/portrait.jpg")
+def sample_portrait() -> Response:
+    """The sample face."""
+    return send_from_directory(current_app.config["SAMPLES_DIR"], "portrait.jpg")
+
+
+def _to_job(job: JobView) -> ResponseReturnValue:
+    address = url_for("jobs.show", job_id=job.id)
+    if words.wants_json(request):
+        answer = Response(job.model_dump_json(), status=202, mimetype="application/json")
+        answer.headers["Location"] = address
+        return answer
+    return redirect(address, 303)
+
+
+def _page(
+    kind: str | None = None,
+    values: dict[str, str] | None = None,
+    error: LipSyncError | None = None,
+) -> ResponseReturnValue:
+    if kind is None:
+        kind = "audio" if request.args.get("voice") == "upload" else "text"
+    page = render_template(
+        "studio/studio.html",
+        kind=kind,
+        values=values or {},
+        error=error,
+        error_place=words.place(error.code) if error else None,
+        voices=(voices := _voices()),
+        language_chosen=_language(voices, values),
+        workplace=_workplace(),
+        sample_text=SAMPLE_TEXT,
+    )
+    return page, error.http_status if error else 200
+
+
+def _voices() -> list[Voice]:
+    try:
+        return backend().voices()
+    except LipSyncError:
+        # The chip says what is wrong; the form still offers the backend's own choice.
+        return []
+
+
+def _workplace() -> Workplace:
+    try:
+        return Workplace(tuple(backend().engines()))
+    except LipSyncError as error:
+        return Workplace(error=error)
+
+
+def _language(voices: list[Voice], values: dict[str, str] | None) -> str | None:
+    """The language to offer first: the one sent before, else the browser's, else English."""
+    languages = sorted({voice.language for voice in voices})
+    sent = (values or {}).get("language")
+    return sent or request.accept_languages.best_match(languages, default="en")

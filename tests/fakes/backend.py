@@ -1,0 +1,160 @@
+"""A loopback stand-in for the backend's HTTP API that answers as it is told."""
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from flask import Flask, Response, jsonify, request, send_file
+from werkzeug.serving import make_server
+
+from contracts.errors import PROBLEM_JSON, GpuUnreachable, JobNotFound, LipSyncError
+from contracts.jobs import JobStage, JobState, JobView, Voice
+from contracts.lipsync import EngineInfo, EngineStatus, LipSyncOptions, RenderReport
+
+VOICES = [
+    Voice(id="gtts:en", name="English (Google)", language="en", online=True, marks=False),
+    Voice(id="espeak:en-us", name="English (America)", language="en", online=False, marks=True),
+    Voice(id="gtts:de", name="German (Google)", language="de", online=True, marks=False),
+    Voice(id="espeak:de", name="German", language="de", online=False, marks=True),
+]
+FACEWARP = EngineStatus(
+    info=EngineInfo(
+        name="facewarp",
+        title="Built-in engine, no GPU needed",
+        version="1",
+        accepts=("photo",),
+        streaming=True,
+        look_ahead_seconds=0.3,
+        licence="Apache-2.0",
+    ),
+    ready=True,
+)
+
+
+class FakeBackend:
+    """What the fake answers, and what it was sent."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.token = ""
+        self.video = bytes(range(256)) * 40
+        self.voices = VOICES
+        self.engines = [FACEWARP]
+        self.no_gpu_host = False
+        self.refuse: LipSyncError | None = None
+        """What the next submission is answered with."""
+        self.jobs: dict[str, JobView] = {}
+        self.forms: list[dict[str, str | bytes]] = []
+        """Submitted fields; a file as its bytes."""
+        self.headers: list[dict[str, str]] = []
+        self.next_job = job_view(JobState.SUCCEEDED, JobStage.DONE)
+        self.broken_off = 0
+        """Submissions whose body ended too early."""
+
+    def app(self) -> Flask:
+        """The HTTP API over this object."""
+        app = Flask(__name__)
+        app.register_error_handler(LipSyncError, _problem)
+        app.add_url_rule("/voices", view_func=lambda: _list(self.voices), endpoint="voices")
+        app.add_url_rule("/engines", view_func=self._engines)
+        app.add_url_rule("/generate-from-<kind>", view_func=self._generate, methods=["POST"])
+        app.add_url_rule("/jobs/<job_id>", view_func=self._job)
+        app.add_url_rule("/jobs/<job_id>/video", view_func=self._video)
+        return app
+
+    def _engines(self) -> Response:
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            raise LipSyncError("no token")
+        if self.no_gpu_host:
+            raise GpuUnreachable("no GPU host answers at http://127.0.0.1:9000")
+        return _list(self.engines)
+
+    def _generate(self, kind: str) -> Response:
+        self.headers.append(dict(request.headers))
+        try:
+            form: dict[str, str | bytes] = dict(request.form)
+            form |= {name: file.read() for name, file in request.files.items()}
+        except OSError:
+            self.broken_off += 1
+            raise
+        if self.refuse is not None:
+            raise self.refuse
+        self.forms.append({"kind": kind, **form})
+        self.jobs[self.next_job.id] = self.next_job
+        answer = _view(self.next_job)
+        answer.status_code = 202
+        answer.headers["Location"] = f"/jobs/{self.next_job.id}"
+        return answer
+
+    def _job(self, job_id: str) -> Response:
+        if job_id not in self.jobs:
+            raise JobNotFound(f"there is no job {job_id}")
+        return _view(self.jobs[job_id])
+
+    def _video(self, job_id: str) -> Response:
+        return send_file(
+            io.BytesIO(self.video), mimetype="video/mp4", conditional=True, etag="video"
+        )
+
+
+def job_view(state: JobState, stage: JobStage, **changes: object) -> JobView:
+    """A job as the backend shows it in that state."""
+    done = state == JobState.SUCCEEDED
+    now = datetime.now(UTC)
+    job = JobView(
+        id="0123456789abcdef0123456789abcdef",
+        state=state,
+        stage=stage,
+        progress=1.0 if done else 0.42,
+        created_at=now - timedelta(seconds=5),
+        started_at=now - timedelta(seconds=5),
+        finished_at=now if state.final else None,
+        options=LipSyncOptions(),
+        engine="facewarp",
+        voice="espeak:en-us",
+        speech_seconds=4.3,
+        stage_seconds={"speak": 0.2, "decode": 0.1, "track": 0.3, "prepare": 0.4, "render": 2.1},
+        report=_REPORT if done else None,
+    )
+    return job.model_copy(update=changes)
+
+
+_REPORT = RenderReport(
+    engine="facewarp",
+    engine_version="1",
+    width=512,
+    height=512,
+    fps=25.0,
+    num_frames=108,
+    seconds=4.32,
+)
+
+
+@contextmanager
+def serve(backend: FakeBackend) -> Iterator[FakeBackend]:
+    """Serve the fake on a free loopback port."""
+    server = make_server("127.0.0.1", 0, backend.app(), threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    backend.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield backend
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _list(models: list[Voice] | list[EngineStatus]) -> Response:
+    return jsonify([model.model_dump(mode="json") for model in models])
+
+
+def _view(job: JobView) -> Response:
+    return Response(job.model_dump_json(), mimetype="application/json")
+
+
+def _problem(error: LipSyncError) -> Response:
+    body = error.body().model_dump_json()
+    return Response(body, status=error.http_status, mimetype=PROBLEM_JSON)
