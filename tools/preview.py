@@ -6,6 +6,7 @@ Unlike the rest of this package, it needs the default set.
 import sys
 
 import av
+from PIL import Image
 
 WIDTH = 320
 EVERY = 2
@@ -17,7 +18,7 @@ def preview(source: str, target: str) -> None:
     with av.open(source) as container:
         rate = container.streams.video[0].average_rate
         frames = [
-            frame.to_image(width=WIDTH, height=round(WIDTH * frame.height / frame.width / 2) * 2)
+            Image.fromarray(frame.to_ndarray(width=WIDTH, height=_height(frame), format="rgb24"))
             for index, frame in enumerate(container.decode(video=0))
             if index % EVERY == 0
         ]
@@ -30,6 +31,10 @@ def preview(source: str, target: str) -> None:
         quality=70,
         method=6,
     )
+
+
+def _height(frame: av.VideoFrame) -> int:
+    return round(WIDTH * frame.height / frame.width)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+import base64
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools.environment import ROOT, SETS, Environment, SetupFailed, pins
+
+
+def write_wheel(folder: Path, version: str) -> str:
+    """A wheel with one module.
+
+    Returns:
+        The line that pins it, with its hash.
+    """
+    info = f"tiny-{version}.dist-info"
+    files = {
+        "tiny.py": f'VERSION = "{version}"\n',
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = [f"{info}/RECORD,,"]
+    for name, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+        record.append(f"{name},sha256={digest.decode()},{len(text)}")
+    path = folder / f"tiny-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, text in (files | {f"{info}/RECORD": "\n".join(record)}).items():
+            wheel.writestr(name, text)
+    return f"tiny=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose locks name one small wheel, which pip finds without a network."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    (tmp_path / "requirements").mkdir()
+    for name in (*SETS["default"], *SETS["dev"]):
+        (tmp_path / f"requirements/{name}.txt").write_text("")
+    (tmp_path / "requirements/dev.txt").write_text(write_wheel(wheels, "2.0"))
+    (tmp_path / "requirements/frontend.txt").write_text(write_wheel(wheels, "1.0"))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_sets_are_installed_once_and_anew_when_their_locks_change(project: Path) -> None:
+    environment = Environment(project)
+    assert environment.ensure("default") > 0
+    assert environment.ensure("default") == 0
+    assert list(environment.folder.rglob("tiny-1.0.dist-info"))
+
+    assert environment.ensure("dev") > 0
+    assert environment.ensure("default") == 0, "the dev set holds the default set"
+
+    (project / "requirements/frontend.txt").write_text(write_wheel(project / "wheels", "3.0"))
+    assert environment.ensure("default") > 0
+    assert list(environment.folder.rglob("tiny-3.0.dist-info"))
+
+
+@pytest.mark.slow
+def test_a_set_up_that_was_interrupted_is_made_anew(project: Path) -> None:
+    environment = Environment(project)
+    environment.folder.mkdir()
+    (environment.folder / "lipsync-setup.json").write_text(json.dumps({"installing": "default"}))
+    (environment.folder / "half-a-package").touch()
+    environment.ensure("default")
+    assert environment.ready("default")
+    assert not (environment.folder / "half-a-package").exists()
+
+
+@pytest.mark.slow
+def test_a_package_with_another_hash_is_refused_and_leaves_the_set_unready(project: Path) -> None:
+    (project / "requirements/backend.txt").write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
+    (project / "requirements/frontend.txt").write_text("")
+    environment = Environment(project)
+    with pytest.raises(SetupFailed, match=r"(?is)hash.*run this again"):
+        environment.ensure("default")
+    assert not environment.ready("default")
+
+
+def test_the_dev_lock_holds_the_default_set_at_the_same_versions() -> None:
+    dev = pins(ROOT / "requirements/dev.txt")
+    for name in SETS["default"]:
+        for package, version in pins(ROOT / f"requirements/{name}.txt").items():
+            assert dev.get(package) == version, f"{package} of {name}.txt"
