@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gpu_service.data import SPEECH_RATE, Samples
@@ -13,7 +12,7 @@ HOP: Final = 160
 """Samples between rows."""
 WINDOW: Final = 400
 """Samples that a row hears."""
-BLOCK_ROWS: Final = 4
+BLOCK_ROWS: Final = 5
 """Rows are computed this many at a time."""
 
 Rows = NDArray[np.float64]
@@ -34,6 +33,8 @@ NUM_COLUMNS: Final = 10
 
 _FFT: Final = 512
 _BIN_HZ: Final = SPEECH_RATE / _FFT
+_WINDOWS: Final = np.arange(BLOCK_ROWS)[:, None] * HOP + np.arange(WINDOW)
+_BLOCK_SAMPLES: Final = (BLOCK_ROWS - 1) * HOP + WINDOW
 _HANN: Final = np.hanning(WINDOW + 1)[:WINDOW]
 # A full-scale square wave reads 0 dB.
 _POWER_SCALE: Final = 2.0 / (_FFT * float(np.sum(_HANN**2)))
@@ -65,23 +66,21 @@ class SpeechFeatures:
     def take(self, samples: Samples) -> Iterator[Rows]:
         """The blocks that these samples complete."""
         self._buffer = np.concatenate((self._buffer, samples))
-        needed = (BLOCK_ROWS - 1) * HOP + WINDOW
-        while len(self._buffer) >= needed:
-            yield _block(self._buffer[:needed])
+        while len(self._buffer) >= _BLOCK_SAMPLES:
+            yield _block(self._buffer[:_BLOCK_SAMPLES])
             self._started = True
             self._buffer = self._buffer[BLOCK_ROWS * HOP :]
 
     def finish(self) -> Rows:
         """The rows that fill no block; in all the speech there is one row at least."""
         num_rows = max((len(self._buffer) - WINDOW) // HOP + 1, 0 if self._started else 1)
-        padded = np.zeros((BLOCK_ROWS - 1) * HOP + WINDOW, np.float32)
+        padded = np.zeros(_BLOCK_SAMPLES, np.float32)
         padded[: len(self._buffer)] = self._buffer
         return _block(padded)[:num_rows]
 
 
 def _block(samples: Samples) -> Rows:
-    windows = sliding_window_view(samples, WINDOW)[::HOP] * _HANN
-    power = np.abs(np.fft.rfft(windows, _FFT)) ** 2 * _POWER_SCALE
+    power = np.abs(np.fft.rfft(samples[_WINDOWS] * _HANN, _FFT)) ** 2 * _POWER_SCALE
     bands = np.add.reduceat(power, _BAND_BINS, axis=1)[:, :-1] + _SILENCE_POWER
     rows = np.empty((BLOCK_ROWS, NUM_COLUMNS))
     rows[:, BANDS] = 10 * np.log10(bands)

@@ -19,11 +19,13 @@ from gpu_service.engines.facewarp.shape import REST, MouthShape
 LOOK_AHEAD_SECONDS = 0.2
 """A mark that begins later than this after a frame has no say in it."""
 
-_JAW_ATTACK, _JAW_RELEASE = 0.08, 0.09
+_JAW_ATTACK, _JAW_RELEASE = 0.08, 0.10
 _LIP_ATTACK, _LIP_RELEASE = 0.16, 0.12
 _PULSE_FLANK = 0.05
-# The jaw of somebody who says nothing; weak, so that it only shows where no sound insists.
-_REST_WEIGHT = 0.08
+# Rest pulls gently during speech, and in earnest where no sound reaches.
+_REST_WEIGHT = 0.06
+# Neighbours average the extremes away; speech is to use the whole range nevertheless.
+_LIVELY = 1.15
 # Voices mark p and b at the burst; the lips have met for some 50 ms by then.
 _BURST_LEAD = 0.015
 _LONGEST_BURST = 0.06
@@ -112,18 +114,23 @@ class MarkShapes:
 
 
 def _blend(sounds: list[_Sound], seconds: float) -> tuple[float, float, float]:
-    jaw_sum, lip_sum = _REST_WEIGHT, _REST_WEIGHT
-    opening = width = rounding = 0.0
+    jaw_sum = lip_sum = _REST_WEIGHT
+    jaw_reach = lip_reach = opening = width = rounding = 0.0
     for sound in sounds:
         articulation = sound.articulation
-        jaw = articulation.jaw_weight * _flanks(sound, seconds, _JAW_ATTACK, _JAW_RELEASE)
-        lip = articulation.lip_weight * _flanks(sound, seconds, _LIP_ATTACK, _LIP_RELEASE)
+        jaw = _flanks(sound, seconds, _JAW_ATTACK, _JAW_RELEASE)
+        lip = _flanks(sound, seconds, _LIP_ATTACK, _LIP_RELEASE)
+        jaw_reach, lip_reach = max(jaw_reach, jaw), max(lip_reach, lip)
+        jaw *= articulation.jaw_weight
+        lip *= articulation.lip_weight
         opening += jaw * articulation.open
         width += lip * articulation.width
         rounding += lip * articulation.round
         jaw_sum += jaw
         lip_sum += lip
-    return opening / jaw_sum, width / lip_sum, rounding / lip_sum
+    jaw_sum += 1.0 - jaw_reach
+    lip_sum += 1.0 - lip_reach
+    return min(_LIVELY * opening / jaw_sum, 1.0), width / lip_sum, rounding / lip_sum
 
 
 def _flanks(span: _Sound | _Pulse, seconds: float, attack: float, release: float) -> float:

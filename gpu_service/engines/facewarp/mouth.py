@@ -13,7 +13,7 @@ from gpu_service.engines.facewarp.sound_shapes import SoundShapes
 
 __all__ = ["LOOK_AHEAD_SECONDS", "MouthShape", "mouth_shapes", "write_mouth_track"]
 
-LOOK_AHEAD_SECONDS: Final = Fraction(6, 25)
+LOOK_AHEAD_SECONDS: Final = Fraction(1, 4)
 """Speech that is taken beyond a frame's own time before its shape is given."""
 
 _TRACK_FPS: Final = Fraction(25)

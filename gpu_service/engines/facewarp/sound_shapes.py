@@ -5,7 +5,6 @@ from collections import deque
 from typing import Final
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gpu_service.audio.speech_features import (
@@ -21,20 +20,19 @@ from gpu_service.audio.speech_features import (
 )
 from gpu_service.data import SPEECH_RATE, SpeechChunk
 from gpu_service.engines.facewarp.shape import MouthShape
-from gpu_service.engines.facewarp.speech_level import SpeechLevel
+from gpu_service.engines.facewarp.speech_level import AHEAD, CONTEXT, PAST, SpeechLevel
 
-_PAST: Final = 40
-"""Rows before a row that its shape depends on directly."""
-_AHEAD: Final = 9
-"""Rows after a row that its shape depends on."""
-_CONTEXT: Final = _PAST + BLOCK_ROWS + _AHEAD
-_NOW: Final = slice(_PAST, _PAST + BLOCK_ROWS)
+_NOW: Final = slice(PAST, PAST + BLOCK_ROWS)
+_DUE: Final = np.arange(PAST, PAST + BLOCK_ROWS)[:, None]
+_BEFORE: Final = _DUE - np.arange(AHEAD + 1)
+_AFTER: Final = _DUE + np.arange(AHEAD + 1)
+_BURST: Final = _DUE + np.arange(5)
 
 _ROW_SECONDS: Final = HOP / SPEECH_RATE
 _WINDOW_CENTRE_SECONDS: Final = WINDOW / 2 / SPEECH_RATE
 # Mouths move before they are heard.
-_LEAD_SECONDS: Final = 0.03
-_SMOOTH_ROWS: Final = 6.0
+_LEAD_SECONDS: Final = 0.04
+_SMOOTH_ROWS: Final = 7.0
 
 
 class SoundShapes:
@@ -43,9 +41,9 @@ class SoundShapes:
     def __init__(self) -> None:
         self._features = SpeechFeatures()
         self._context: Rows | None = None
-        self._level = SpeechLevel(_PAST, _AHEAD)
+        self._level = SpeechLevel()
         self._shapes: deque[NDArray[np.float64]] = deque()
-        self._next_row = -_AHEAD
+        self._next_row = -AHEAD
 
     def take(self, chunk: SpeechChunk) -> None:
         """Hear the next piece of the speech."""
@@ -57,8 +55,8 @@ class SoundShapes:
         rows = self._features.finish()
         context = rows if self._context is None else np.concatenate((self._context, rows))
         quiet = context[-1].copy()
-        quiet[: LEVEL + 1] = context[-_PAST:, : LEVEL + 1].min(axis=0)
-        tail = np.concatenate((rows, np.tile(quiet, (_AHEAD + 2 * BLOCK_ROWS, 1))))
+        quiet[: LEVEL + 1] = context[-PAST:, : LEVEL + 1].min(axis=0)
+        tail = np.concatenate((rows, np.tile(quiet, (AHEAD + 2 * BLOCK_ROWS, 1))))
         for start in range(0, len(tail) - BLOCK_ROWS + 1, BLOCK_ROWS):
             self._hear(tail[start : start + BLOCK_ROWS])
 
@@ -79,7 +77,7 @@ class SoundShapes:
 
     def _hear(self, rows: Rows) -> None:
         if self._context is None:
-            self._context = np.tile(rows[0], (_CONTEXT, 1))
+            self._context = np.tile(rows[0], (CONTEXT, 1))
         self._context = np.concatenate((self._context[BLOCK_ROWS:], rows))
         gate, loudness = self._level.follow(self._context)
         shapes = _shapes(self._context, gate, loudness)
@@ -99,7 +97,7 @@ def _shapes(
     back = np.clip((1450.0 - now[:, F2]) / 450.0, 0.0, 1.0)
     front = np.clip((now[:, F2] - 1500.0) / 600.0, 0.0, 1.0)
     speaking = gate * np.minimum(3.0 * loudness, 1.0)
-    closure = speaking_dips(context) * gate
+    closure = _dips(context) * gate
     opening = gate * loudness * (0.4 + 0.6 * jaw) * (1.0 - 0.6 * hiss)
     rounding = speaking * back * (1.0 - jaw) * (1.0 - hiss)
     width = speaking * (0.7 * front * (1.0 - 0.5 * hiss) + 0.3 * hiss) - 0.6 * rounding
@@ -109,12 +107,11 @@ def _shapes(
     return np.stack((opening, width, rounding, closure, fv), axis=1)
 
 
-def speaking_dips(context: Rows) -> NDArray[np.float64]:
+def _dips(context: Rows) -> NDArray[np.float64]:
     """How much each row that is due looks like lips that meet for a moment, in [0, 1]."""
     level = context[:, LEVEL]
-    loudest = sliding_window_view(level, _AHEAD + 1).max(axis=1)
-    before = loudest[_PAST - _AHEAD : _PAST - _AHEAD + BLOCK_ROWS]
-    after = loudest[_PAST : _PAST + BLOCK_ROWS]
-    depth = np.minimum(before, after) - level[_NOW]
-    hiss = sliding_window_view(context[:, HISS], 5).max(axis=1)[_NOW]
+    sides = np.minimum(level[_BEFORE].max(axis=1), level[_AFTER].max(axis=1))
+    # The burst of t or k hisses, that of p and b does not.
+    hiss = context[:, HISS][_BURST].max(axis=1)
+    depth = sides - level[_NOW]
     return np.clip((depth - 12.0) / 10.0, 0.0, 1.0) * np.clip(1.6 - 2.0 * hiss, 0.0, 1.0)

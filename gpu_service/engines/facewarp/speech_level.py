@@ -3,16 +3,26 @@
 from typing import Final
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from gpu_service.audio.speech_features import BANDS, BLOCK_ROWS, HOP, LEVEL, Rows
 from gpu_service.data import SPEECH_RATE
 
+PAST: Final = 40
+"""Rows of context before the rows that are due."""
+AHEAD: Final = 8
+"""Rows of context after the rows that are due."""
+CONTEXT: Final = PAST + BLOCK_ROWS + AHEAD
+
 _ROW_SECONDS: Final = HOP / SPEECH_RATE
 _AVERAGE_ROWS: Final = 5
+_NUM_AVERAGES: Final = CONTEXT - _AVERAGE_ROWS
+_DUE: Final = np.arange(BLOCK_ROWS)[:, None]
+_AVERAGED: Final = 1 + np.arange(_NUM_AVERAGES)[:, None] + np.arange(_AVERAGE_ROWS)
+_AROUND: Final = _DUE + np.arange(_NUM_AVERAGES - BLOCK_ROWS + 1)
+_NEXT: Final = _AROUND[:, -AHEAD + 1 :]
 # Below it there is no sound at all, only what resampling and lossy codecs leave of zeros.
-_SILENCE_DB: Final = -85.0
+_SILENCE_DB: Final = -105.0
 _FAINTEST_SPEECH_DB: Final = -65.0
 # Averaged over 50 ms, a band of steady noise wanders by 3 to 5 dB within half a second.
 _STEADY_DB, _LIVELY_DB = 7.0, 11.0
@@ -28,49 +38,35 @@ _GATE_FALL: Final = 3.0 * _ROW_SECONDS
 class SpeechLevel:
     """Follows the level of the speaker and of the room.
 
-    Speech changes its spectrum all the time, noise and hum don't: what has been steady over the
-    whole context is no speech, however loud. So nothing has to be known of the level beforehand.
-
-    Args:
-        past: Rows of context before the rows that are due.
-        ahead: Rows of context after them.
+    The spectrum of speech changes its form all the time, that of noise and hum does not: what was
+    steady over the whole context is no speech, however loud and however it swells. So nothing has
+    to be known of the level beforehand.
     """
 
-    def __init__(self, past: int, ahead: int) -> None:
-        self._past, self._ahead = past, ahead
+    def __init__(self) -> None:
         self._gate = 0.0
         self._floor: float | None = None
         self._peak = _FAINTEST_SPEECH_DB
 
     def follow(self, context: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Take the next context.
+        """Take the next (CONTEXT, NUM_COLUMNS) rows, of which the BLOCK_ROWS after PAST are due.
 
         Returns:
             Two (BLOCK_ROWS,) arrays in [0, 1]: whether somebody speaks, and how loud within the
             speaker's own range.
         """
-        averaged = sliding_window_view(context[:, : LEVEL + 1], _AVERAGE_ROWS, axis=0).mean(axis=2)
-        sounding = sliding_window_view(context[:, LEVEL], _AVERAGE_ROWS).min(axis=1) > _SILENCE_DB
-        liveliness = self._liveliness(averaged[:, BANDS], sounding)
-        ahead = sliding_window_view(averaged[self._past - 2 :, LEVEL], self._ahead - 1)
+        sums = context[:, : LEVEL + 1].cumsum(axis=0)
+        averages = (sums[_AVERAGE_ROWS:] - sums[:-_AVERAGE_ROWS]) / _AVERAGE_ROWS
+        sounding = context[_AVERAGED, LEVEL].min(axis=1) > _SILENCE_DB
+        liveliness = _liveliness(averages[:, BANDS], sounding).tolist()
+        coming = averages[_NEXT, LEVEL]
+        quietest, loudest = coming.min(axis=1).tolist(), coming.max(axis=1).tolist()
+        levels = context[PAST : PAST + BLOCK_ROWS, LEVEL].tolist()
         gate, loudness = np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS)
         for row in range(BLOCK_ROWS):
-            self._step(float(liveliness[row]), float(ahead[row].min()), float(ahead[row].max()))
-            gate[row] = self._gate
-            loudness[row] = self._loudness(float(context[self._past + row, LEVEL]))
+            self._step(liveliness[row], quietest[row], loudest[row])
+            gate[row], loudness[row] = self._gate, self._loudness(levels[row])
         return gate, loudness
-
-    def _liveliness(
-        self, averaged: NDArray[np.float64], sounding: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
-        """How many dB the liveliest bands range over, for each row that is due."""
-        length = len(averaged) - BLOCK_ROWS + 1
-        heard = sounding[:, None]
-        highest = sliding_window_view(np.where(heard, averaged, -np.inf), length, axis=0)
-        lowest = sliding_window_view(np.where(heard, averaged, np.inf), length, axis=0)
-        ranges = np.maximum(highest.max(axis=2) - lowest.min(axis=2), 0.0)
-        liveliest: NDArray[np.float64] = np.sort(ranges, axis=1)[:, -_LIVELIEST_BANDS:].mean(axis=1)
-        return liveliest
 
     def _step(self, liveliness: float, quietest: float, loudest: float) -> None:
         lively = min(max((liveliness - _STEADY_DB) / (_LIVELY_DB - _STEADY_DB), 0.0), 1.0)
@@ -87,3 +83,14 @@ class SpeechLevel:
             bottom = max(bottom, self._floor + _ABOVE_FLOOR_DB)
         bottom = min(bottom, self._peak - _NARROWEST_RANGE_DB)
         return min(max((level - bottom) / (self._peak - bottom), 0.0), 1.0)
+
+
+def _liveliness(averages: NDArray[np.float64], sounding: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How many dB the liveliest bands range over against the others, for each row that is due."""
+    form = averages - averages.mean(axis=1, keepdims=True)
+    heard = sounding[:, None]
+    highest = np.where(heard, form, -np.inf)[_AROUND].max(axis=1)
+    lowest = np.where(heard, form, np.inf)[_AROUND].min(axis=1)
+    ranges = np.sort(np.maximum(highest - lowest, 0.0), axis=1)
+    liveliest: NDArray[np.float64] = ranges[:, -_LIVELIEST_BANDS:].mean(axis=1)
+    return liveliest
