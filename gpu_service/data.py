@@ -65,7 +65,7 @@ class Sound:
     @property
     def seconds(self) -> float:
         """How long it lasts."""
-        return self.samples.shape[1] / self.sample_rate
+        return float(self.samples.shape[1] / self.sample_rate)
 
 
 class FaceSource(Protocol):

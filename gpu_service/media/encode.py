@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import av
 import numpy as np
@@ -40,7 +39,7 @@ class Fragment(NamedTuple):
     """How much video it holds; 0 for the `ftyp` and `moov` that come first."""
 
 
-class FragmentSink:
+class _FragmentSink:
     """Takes the muxer's bytes as they come and cuts them into fragments.
 
     Args:
@@ -64,7 +63,7 @@ class FragmentSink:
         return len(data)
 
     def take(self) -> list[Fragment]:
-        """The fragments that were finished since the last call."""
+        """The fragments that are finished and were not taken yet."""
         ready, self._ready = self._ready, []
         return ready
 
@@ -111,7 +110,7 @@ class Encoder:
     """Writes one video; video and sound begin together, and the sound keeps step.
 
     Args:
-        target: A file, written with its index first (faststart), or a sink for fragments.
+        file: An MP4, written with its index first (faststart); None makes fragments.
         width: Even, in pixels.
         height: Even, in pixels.
         fps: Frame rate.
@@ -121,7 +120,7 @@ class Encoder:
 
     def __init__(
         self,
-        target: Path | FragmentSink,
+        file: Path | None,
         *,
         width: int,
         height: int,
@@ -129,26 +128,25 @@ class Encoder:
         sound: Sound,
         label: str,
     ) -> None:
-        streaming = isinstance(target, FragmentSink)
-        options = {"movflags": "+faststart"}
-        if streaming:
-            duration_us = int(FRAGMENT_SECONDS * 1_000_000)
-            options = {"movflags": _FRAGMENT_FLAGS, "frag_duration": str(duration_us)}
-        file = target if isinstance(target, FragmentSink) else str(target)
-        self._container = av.open(file, "w", format="mp4", options=options)
+        self._sink = None if file else _FragmentSink(fps)
+        fragment_us = int(FRAGMENT_SECONDS * 1_000_000)
+        options = {"movflags": _FRAGMENT_FLAGS, "frag_duration": str(fragment_us)}
+        if file:
+            options = {"movflags": "+faststart"}
+        self._container = av.open(self._sink or str(file), "w", format="mp4", options=options)
         for field in ("comment", "description"):
             self._container.metadata[field] = label
         self._fps = fps
-        self._video = self._add_video(width, height, streaming)
         self._sound = sound
-        self._heard = 0
+        self._video = self._add_video(width, height)
         self._audio = self._add_audio()
         self._resampler = av.AudioResampler("fltp", self._audio.layout, SOUND_RATE)
         self._num_frames = 0
+        self._num_samples = 0
 
-    def _add_video(self, width: int, height: int, streaming: bool) -> VideoStream:
+    def _add_video(self, width: int, height: int) -> VideoStream:
         options = {"preset": "veryfast", "crf": QUALITY}
-        if streaming:
+        if self._sink:
             options["tune"] = "zerolatency"
         stream = self._container.add_stream("libx264", rate=self._fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -167,8 +165,8 @@ class Encoder:
         stream.bit_rate = BITS_PER_CHANNEL * channels
         return stream
 
-    def write(self, pixels: Frame) -> None:
-        """Add the next frame, and the sound up to its end."""
+    def write(self, pixels: Frame) -> list[Fragment]:
+        """Add the next frame and the sound up to its end; gives the fragments this finished."""
         frame = av.VideoFrame.from_ndarray(pixels, format="bgr24").reformat(
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
@@ -181,40 +179,32 @@ class Encoder:
         self._num_frames += 1
         self._container.mux(self._video.encode(frame))
         self._hear_until(round(self._num_frames / self._fps * self._sound.sample_rate))
+        return self._sink.take() if self._sink else []
 
     def _hear_until(self, end: int) -> None:
-        samples = self._sound.samples[:, self._heard : end]
+        samples = self._sound.samples[:, self._num_samples : end]
         if not samples.shape[1]:
             return
         block = np.ascontiguousarray(samples)
         frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self._audio.layout.name)
         frame.sample_rate = self._sound.sample_rate
-        frame.pts, frame.time_base = self._heard, Fraction(1, self._sound.sample_rate)
-        self._heard += samples.shape[1]
+        frame.pts, frame.time_base = self._num_samples, Fraction(1, self._sound.sample_rate)
+        self._num_samples += samples.shape[1]
         self._encode_sound(frame)
 
     def _encode_sound(self, frame: av.AudioFrame | None) -> None:
         for resampled in self._resampler.resample(frame):
             self._container.mux(self._audio.encode(resampled))
 
-    def finish(self) -> None:
-        """Write what the codecs still hold, and the end of the file."""
+    def finish(self) -> list[Fragment]:
+        """Write what is still held, and the end of the file; gives the last fragments."""
         self._hear_until(self._sound.samples.shape[1])
         self._encode_sound(None)
         self._container.mux(self._video.encode(None))
         self._container.mux(self._audio.encode(None))
         self._container.close()
+        return self._sink.take() if self._sink else []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error_type is None:
-            self.finish()
-        else:
-            self._container.close()
+    def close(self) -> None:
+        """Let go of the file, whole or not."""
+        self._container.close()

@@ -1,0 +1,199 @@
+"""A face and a speech in, a video out: the only place where all the stages meet."""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from contracts.errors import FaceKindUnsupported
+from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
+from contracts.marks import PhonemeMark
+from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
+from gpu_service.compose import compose
+from gpu_service.data import FacePatch, Frame
+from gpu_service.engines.base import Engine
+from gpu_service.faces.track import track_face
+from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
+from gpu_service.media.encode import Encoder, Fragment
+from gpu_service.timeline import Timeline, plan
+
+log = logging.getLogger(__name__)
+
+Emit = Callable[[Record, bytes], None]
+"""emit(record, payload): called from the thread that renders; raises to stop the render."""
+
+PROGRESS_SECONDS: Final = Fraction(1, 5)
+"""How much video is rendered between two reports of progress."""
+
+_EVERY_ENGINE: Final = frozenset({"engine", "fps", "max_height", "face"})
+"""Options that the road itself uses."""
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """What a caller wants rendered."""
+
+    face: bytes
+    speech: bytes
+    options: LipSyncOptions
+    marks: tuple[PhonemeMark, ...] | None = None
+
+
+class _Clock:
+    """Adds up wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens within for this stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - started
+
+
+def render(
+    request: RenderRequest, engine: Engine[Any], emit: Emit, file: Path | None = None
+) -> RenderReport:
+    """Render one video.
+
+    The first record is emitted once face and speech are decoded, so that a caller who waits for
+    it hears of bad input as an error and not in the middle of an answer.
+
+    Args:
+        request: Face, speech and options.
+        engine: What draws.
+        emit: Told which engine renders and how far it is; without a file, it is also given the
+            fragments of the video as they are made.
+        file: Where the video goes as one MP4.
+
+    Raises:
+        LipSyncError: The face or the speech can't be used, or the render failed.
+    """
+    clock = _Clock()
+    info, options = engine.info, request.options
+
+    def progress(stage: str, done: float, total: float) -> None:
+        emit(ProgressRecord(stage=stage, done=done, total=total), b"")
+
+    with clock.stage("decode"):
+        source = decode_face(request.face, options.max_height)
+        if source.kind not in info.accepts:
+            raise FaceKindUnsupported(f"the engine {info.name} does not animate a {source.kind}")
+        sound = decode_sound(request.speech)
+        timeline = plan(source, sound, options)
+    emit(EventRecord(name="engine", value=info.name), b"")
+    progress("track", 0, 1)
+    with clock.stage("track"):
+        track = track_face(source, timeline.fps, options.face, progress)
+    progress("prepare", 0, 1)
+    with clock.stage("prepare"):
+        avatar = engine.prepare(track, options, progress)
+        patches = engine.render(avatar, speech_chunks(sound, request.marks), options)
+    encoder = Encoder(
+        file,
+        width=source.width,
+        height=source.height,
+        fps=timeline.fps,
+        sound=sound,
+        label=f"AI-generated video; face animated by {info.name} {info.version}, LipSync Studio",
+    )
+    frames = _draw(patches, next(source.frames()), timeline.num_frames)
+    # The thread that iterates an engine must also be the one that closes it.
+    with closing(frames), closing(encoder):
+        untouched = _write(frames, timeline, encoder, clock, emit)
+    report = RenderReport(
+        engine=info.name,
+        engine_version=info.version,
+        width=source.width,
+        height=source.height,
+        fps=float(timeline.fps),
+        num_frames=timeline.num_frames,
+        seconds=timeline.seconds,
+        stage_seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
+        frames_without_face=_ranges(untouched),
+        ignored=_ignored(options, info),
+        warnings=track.warnings,
+    )
+    log.info("rendered %.2f s with %s: %s", report.seconds, info.name, report.stage_seconds)
+    return report
+
+
+def _draw(
+    patches: Iterator[FacePatch], photo: Frame, num_frames: int
+) -> Generator[tuple[Frame, bool]]:
+    """Each output frame, and whether the engine drew on it."""
+    try:
+        patch = next(patches, None)
+        for index in range(num_frames):
+            if patch is None or patch.frame_index != index:
+                yield photo, False
+                continue
+            yield compose(photo, patch), True
+            patch = next(patches, None)
+    finally:
+        if isinstance(patches, Generator):
+            patches.close()
+
+
+def _write(
+    frames: Iterator[tuple[Frame, bool]],
+    timeline: Timeline,
+    encoder: Encoder,
+    clock: _Clock,
+    emit: Emit,
+) -> list[int]:
+    """Encode the frames and hand on what comes of it; gives the frames that nobody drew on."""
+    untouched = []
+    seqs = count()
+    frames_a_report = max(1, round(PROGRESS_SECONDS * timeline.fps))
+    for index in range(timeline.num_frames):
+        with clock.stage("render"):
+            frame, drawn = next(frames)
+        if not drawn:
+            untouched.append(index)
+        with clock.stage("encode"):
+            fragments = encoder.write(frame)
+        _emit_fragments(fragments, seqs, emit)
+        if (index + 1) % frames_a_report == 0:
+            done = float((index + 1) / timeline.fps)
+            emit(ProgressRecord(stage="render", done=done, total=timeline.seconds), b"")
+    with clock.stage("encode"):
+        fragments = encoder.finish()
+    _emit_fragments(fragments, seqs, emit)
+    return untouched
+
+
+def _emit_fragments(fragments: Iterable[Fragment], seqs: Iterator[int], emit: Emit) -> None:
+    for fragment, seq in zip(fragments, seqs, strict=False):
+        if seq == 0:
+            emit(InitRecord(), fragment.data)
+        else:
+            record = MediaRecord(seq=seq, start=fragment.start, seconds=fragment.seconds)
+            emit(record, fragment.data)
+
+
+def _ranges(indices: Iterable[int]) -> tuple[FrameRange, ...]:
+    ranges: list[FrameRange] = []
+    for index in indices:
+        if ranges and ranges[-1].last == index - 1:
+            ranges[-1] = FrameRange(first=ranges[-1].first, last=index)
+        else:
+            ranges.append(FrameRange(first=index, last=index))
+    return tuple(ranges)
+
+
+def _ignored(options: LipSyncOptions, info: EngineInfo) -> tuple[str, ...]:
+    """Options that differ from their default and change nothing here."""
+    used = _EVERY_ENGINE.union(info.options)
+    changed = options.model_dump(exclude_defaults=True)
+    return tuple(name for name in changed if name not in used)
