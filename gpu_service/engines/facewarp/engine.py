@@ -1,0 +1,64 @@
+"""The built-in engine: a photo speaks by warping, on any CPU."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+from contracts.errors import FaceKindUnsupported, NoFaceFound
+from contracts.lipsync import EngineInfo, LipSyncOptions
+from gpu_service.data import FacePatch, FaceTrack, Progress, SpeechChunk
+from gpu_service.engines.facewarp.mouth import LOOK_AHEAD_SECONDS, mouth_shapes
+from gpu_service.engines.facewarp.portrait import build_portrait
+from gpu_service.engines.facewarp.renderer import Renderer
+
+
+@dataclass(frozen=True)
+class FacewarpAvatar:
+    """A portrait that is ready to speak."""
+
+    renderer: Renderer
+    fps: Fraction
+    """Frames per second of the video."""
+
+
+class FacewarpEngine:
+    """Moves the mouth of a photo; needs no weights and no GPU."""
+
+    info: ClassVar[EngineInfo] = EngineInfo(
+        name="facewarp",
+        title="Built in: moves the mouth of a photo on any computer, with nothing to download.",
+        version="1",
+        accepts=("photo",),
+        streaming=True,
+        look_ahead_seconds=float(LOOK_AHEAD_SECONDS),
+        licence="Apache-2.0",
+    )
+
+    def prepare(
+        self, track: FaceTrack, options: LipSyncOptions, progress: Progress
+    ) -> FacewarpAvatar:
+        """Build the portrait of the photo's face.
+
+        Raises:
+            FaceKindUnsupported: The face is a video.
+            NoFaceFound: The photo shows no face.
+        """
+        del options
+        if track.source.kind != "photo":
+            raise FaceKindUnsupported("facewarp animates photos; this is a video")
+        frame, face = next(track.source.frames(), None), next(iter(track.faces), None)
+        if frame is None or face is None:
+            raise NoFaceFound("no face was found in the picture")
+        progress("prepare", 0, 1)
+        renderer = Renderer(build_portrait(frame, face))
+        progress("prepare", 1, 1)
+        return FacewarpAvatar(renderer, track.fps)
+
+    def render(
+        self, avatar: FacewarpAvatar, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        """Draw the mouth of every frame."""
+        del options
+        for index, shape in enumerate(mouth_shapes(speech, avatar.fps)):
+            yield FacePatch(index, avatar.renderer.box, avatar.renderer.render(shape))

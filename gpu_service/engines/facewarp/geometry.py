@@ -1,0 +1,185 @@
+"""The frames of reference of a face and its mouth, and the line along which the lips part."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from gpu_service.data import Image, Landmarks
+
+Floats = NDArray[np.floating]
+"""Coordinates and colours; float32 wherever a frame's time is spent on them."""
+
+UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+LEFT_CORNER, RIGHT_CORNER = 78, 308
+LEFT_EAR, RIGHT_EAR = 234, 454
+
+SEAM_POINTS = 41
+SEAM_U = np.linspace(-1.0, 1.0, SEAM_POINTS, dtype=np.float32)
+"""Where along the mouth the lip edges are sampled, from corner to corner."""
+
+CLOSED_GAP = 0.17
+"""A gap below this, in half mouths, is lips that merely touch or part a little."""
+
+
+@dataclass(frozen=True)
+class HeadFrame:
+    """Right, down and back of a head, and the unit its mouth gives."""
+
+    origin: Floats
+    """(3,) the middle of the mouth."""
+    axes: Floats
+    """(3, 3) rows: towards the picture's right, down the face, towards the back."""
+    half_mouth: float
+    """Half the distance of the mouth's corners in space, in pixels."""
+    face_width: float
+    """Ear to ear in space, in pixels."""
+
+    def local(self, points: Floats) -> Floats:
+        """(n, 3) points in half mouths: right, down, back of the middle of the mouth."""
+        return np.asarray((points - self.origin) @ self.axes.T / self.half_mouth, np.float32)
+
+    def moves(self, local: Floats) -> Floats:
+        """(n, 2) movements in picture pixels of (n, 3) movements in half mouths."""
+        return np.asarray((local @ self.axes)[:, :2] * self.half_mouth, np.float32)
+
+
+@dataclass(frozen=True)
+class MouthFrame:
+    """The mouth in the picture: u runs from corner (-1) to corner (1), v down the face."""
+
+    origin: Floats
+    """(2,) pixels."""
+    axis_u: Floats
+    """(2,) unit vector along the corners."""
+    half_mouth: float
+    """Half the distance of the corners, in pixels."""
+
+    def local(self, points: Floats) -> Floats:
+        """(..., 2) pixels to (u, v)."""
+        offset = points - self.origin
+        u = offset @ self.axis_u
+        v = offset @ self.axis_v
+        return np.asarray(np.stack((u, v), axis=-1) / self.half_mouth, np.float32)
+
+    def pixels(self, local: Floats) -> Floats:
+        """(..., 2) of (u, v) to pixels."""
+        moved = local[..., :1] * self.axis_u + local[..., 1:] * self.axis_v
+        return np.asarray(self.origin + moved * self.half_mouth, np.float32)
+
+    @property
+    def axis_v(self) -> Floats:
+        """(2,) unit vector down the face."""
+        return np.array([-self.axis_u[1], self.axis_u[0]], np.float32)
+
+
+@dataclass(frozen=True)
+class LipEdges:
+    """The inner edges of the lips in the source picture, at SEAM_U."""
+
+    upper: Floats
+    """(SEAM_POINTS,) v of the upper lip's edge."""
+    lower: Floats
+    """(SEAM_POINTS,) v of the lower lip's edge; equal to `upper` where the lips touch."""
+
+    @property
+    def gap(self) -> float:
+        """How far the lips part in the middle, in half mouths."""
+        return float((self.lower - self.upper)[SEAM_POINTS // 2])
+
+    @property
+    def closed(self) -> bool:
+        """Whether one seam separates the lips."""
+        return not np.any(self.lower > self.upper)
+
+
+def _unit(vector: NDArray[np.floating]) -> Floats:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-6), np.float32)
+
+
+def head_frame(landmarks: Landmarks) -> HeadFrame:
+    """The head's own axes, from its own landmarks.
+
+    The pitch that MediaPipe's depth gives is biased by 10 to 17 degrees on frontal faces, so the
+    axes serve to carry movements into the picture and not as angles.
+    """
+    pairs = ((LEFT_EAR, RIGHT_EAR), (33, 263), (61, 291))
+    right = _unit(np.sum([_unit(landmarks[b] - landmarks[a]) for a, b in pairs], axis=0))
+    down = landmarks[152] - landmarks[10]
+    down = _unit(down - right * float(down @ right))
+    axes = np.stack((right, down, np.cross(right, down)))
+    corners = landmarks[[LEFT_CORNER, RIGHT_CORNER]]
+    half_mouth = float(np.linalg.norm(corners[1] - corners[0])) / 2
+    face_width = float(np.linalg.norm(landmarks[RIGHT_EAR] - landmarks[LEFT_EAR]))
+    return HeadFrame(corners.mean(axis=0), axes, max(half_mouth, 1.0), max(face_width, 1.0))
+
+
+def mouth_frame(landmarks: Landmarks) -> MouthFrame:
+    """The mouth's frame in the picture."""
+    corners = landmarks[[LEFT_CORNER, RIGHT_CORNER], :2]
+    span = corners[1] - corners[0]
+    half = float(np.linalg.norm(span)) / 2
+    axis = _unit(span) if half > 0.5 else np.array([1.0, 0.0], np.float32)
+    return MouthFrame(corners.mean(axis=0), axis, max(half, 1.0))
+
+
+def edge_through(local: Floats) -> Floats:
+    """A lip edge at SEAM_U through landmarks (u, v); the ends lie in the corners."""
+    order = np.argsort(local[:, 0])
+    u, v = local[order, 0].astype(np.float64), local[order, 1]
+    # A far turned head folds its contour; landmarks that fall back are left out.
+    keep = np.concatenate(([True], np.diff(np.maximum.accumulate(u)) > 1e-3))
+    curve = PchipInterpolator(u[keep], v[keep], extrapolate=False)(np.clip(SEAM_U, u[0], u[-1]))
+    return np.asarray(np.nan_to_num(curve), np.float32)
+
+
+def lip_edges(image: Image, landmarks: Landmarks, frame: MouthFrame) -> LipEdges:
+    """The edges of the lips: one seam on the dark line where they touch, else two contours."""
+    upper = edge_through(frame.local(landmarks[list(UPPER_INNER), :2]))
+    lower = edge_through(frame.local(landmarks[list(LOWER_INNER), :2]))
+    lower = np.maximum(lower, upper)
+    middle = SEAM_POINTS // 2
+    if float((lower - upper)[middle]) < CLOSED_GAP:
+        seam = _snap(image, frame, (upper + lower) / 2)
+        return LipEdges(seam, seam)
+    return LipEdges(upper, lower)
+
+
+def _snap(image: Image, frame: MouthFrame, seam: Floats, reach: float = 0.10) -> Floats:
+    """Move the seam onto the dark line between the lips, by dynamic programming over offsets."""
+    num_offsets = 31
+    offsets = np.linspace(-reach, reach, num_offsets, dtype=np.float32)
+    u = np.repeat(SEAM_U[:, None], num_offsets, axis=1)
+    points = frame.pixels(np.stack((u, seam[:, None] + offsets), axis=-1))
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (0, 0), 0.6)
+    luma = cv2.remap(
+        grey.astype(np.float32), points[..., 0], points[..., 1], cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    contrast = max(float(np.ptp(luma)), 1.0)
+    # The landmarks are trusted most in the corners, where several dark lines meet.
+    trust = 0.15 + 2.0 * np.abs(SEAM_U[:, None]) ** 8
+    cost = luma / contrast + trust * (offsets / reach) ** 2
+    step = 0.02 * (np.arange(num_offsets)[:, None] - np.arange(num_offsets)[None, :]) ** 2
+    path = cheapest_path(cost, step)
+    snapped = seam + offsets[path]
+    snapped = np.convolve(np.pad(snapped, 2, mode="edge"), np.full(5, 0.2), "valid")
+    return np.asarray(snapped, np.float32)
+
+
+def cheapest_path(cost: NDArray[np.floating], step: NDArray[np.floating]) -> NDArray[np.intp]:
+    """One state for each row of `cost` (rows, states) with the least sum of costs and steps."""
+    total = cost[0].astype(np.float64)
+    came_from = np.zeros(cost.shape, np.intp)
+    for row in range(1, len(cost)):
+        options = total[None, :] + step
+        came_from[row] = options.argmin(axis=1)
+        total = options.min(axis=1) + cost[row]
+    path = np.zeros(len(cost), np.intp)
+    path[-1] = total.argmin()
+    for row in range(len(cost) - 1, 0, -1):
+        path[row - 1] = came_from[row, path[row]]
+    return path

@@ -1,0 +1,228 @@
+"""The inside of the mouth: the photo's own teeth where it shows them, else teeth that are drawn."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from gpu_service.data import Image
+from gpu_service.engines.facewarp.geometry import (
+    SEAM_U,
+    Floats,
+    LipEdges,
+    MouthFrame,
+)
+
+_SKIN = (50, 205, 187, 280, 425, 411, 199, 200)
+_LEFT_CHEEK, _RIGHT_CHEEK = (50, 205, 187), (280, 425, 411)
+_LIPS = (37, 0, 267, 11, 72, 302, 84, 17, 314, 85, 16, 315)
+_TOOTH_WIDTHS = (0.29, 0.21, 0.17, 0.12, 0.09)
+"""From the midline outwards, as seen from the front, in half mouths at rest."""
+_BLUE_GREEN_RED = np.array([0.114, 0.587, 0.299], np.float32)
+
+
+@dataclass(frozen=True)
+class MouthColours:
+    """Colours of what a closed mouth hides, from the face around it; BGR."""
+
+    cavity: Floats
+    tongue: Floats
+    tooth: Floats
+    tilt: float
+    """How much brighter the picture's right side is lit, in [-1, 1]."""
+    skin_luma: float
+
+
+@dataclass(frozen=True)
+class Interior:
+    """Layers in the pixels of the mouth area, premultiplied BGR and opacity."""
+
+    cavity: Floats
+    """(3,)"""
+    upper: Floats
+    """(height, width, 4) what stays with the skull: the upper teeth."""
+    lower: Floats
+    """(height, width, 4) what moves with the jaw: lower teeth and tongue."""
+    shadow: float
+    """How deep the lips' shadow falls on the upper teeth; a photo's teeth bring their own."""
+    half_mouth: float
+
+    def paint(self, top: int, left: int, above: Floats, below: Floats, jaw: Floats) -> Floats:
+        """Draw a part of the mouth area.
+
+        Args:
+            top: First row of the part.
+            left: First column of the part.
+            above: (height, width) pixels to the upper lip's edge, positive inside the mouth.
+            below: (height, width) pixels to the lower lip's edge, positive inside the mouth.
+            jaw: (2,) how far the jaw has moved, in pixels.
+
+        Returns:
+            (height, width, 3) BGR in 0..255.
+        """
+        height, width = above.shape
+        shift = np.array([[1, 0, jaw[0] - left], [0, 1, jaw[1] - top]], np.float32)
+        lower = cv2.warpAffine(self.lower, shift, (width, height), flags=cv2.INTER_LINEAR)
+        upper = self.upper[top : top + height, left : left + width]
+        depth = np.clip(above / (0.22 * self.half_mouth), 0, 1)
+        image = self.cavity + np.zeros((height, width, 3), np.float32)
+        image = image * (1 - lower[..., 3:]) + lower[..., :3] * (0.25 + 0.75 * depth)[..., None]
+        light = 1 - self.shadow * (1 - np.clip(above / (0.15 * self.half_mouth), 0, 1)) ** 2
+        image = image * (1 - upper[..., 3:]) + upper[..., :3] * light[..., None]
+        shade = 0.55 + 0.45 * np.clip(below / (0.07 * self.half_mouth), 0, 1)
+        return np.asarray(image * shade[..., None], np.float32)
+
+
+def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
+    """Guess the colours of the mouth's inside.
+
+    Args:
+        pixels: The region.
+        points: (478, 2) landmarks in the region.
+    """
+    smooth = cv2.blur(pixels, (3, 3))
+
+    def colours(index: tuple[int, ...]) -> Floats:
+        at = np.rint(points[list(index)]).astype(int)
+        x, y = at[:, 0].clip(0, pixels.shape[1] - 1), at[:, 1].clip(0, pixels.shape[0] - 1)
+        return smooth[y, x].astype(np.float32)
+
+    skin, lip = np.median(colours(_SKIN), axis=0), np.median(colours(_LIPS), axis=0)
+    skin_luma, lip_luma = float(skin @ _BLUE_GREEN_RED), float(lip @ _BLUE_GREEN_RED)
+    cheeks = colours(_LEFT_CHEEK + _RIGHT_CHEEK) @ _BLUE_GREEN_RED
+    left, right = float(cheeks[:3].mean()), float(cheeks[3:].mean())
+    tooth_luma = float(np.clip(1.06 * np.percentile(cheeks, 80), 50, 222))
+    return MouthColours(
+        cavity=_tinted(0.15 * lip_luma, lip - lip_luma, 0.30),
+        tongue=_tinted(0.66 * lip_luma, lip - lip_luma, 0.80),
+        tooth=_tinted(tooth_luma, skin - skin_luma, 0.30),
+        tilt=float(np.clip((right - left) / max(right + left, 1.0), -0.4, 0.4)),
+        skin_luma=skin_luma,
+    )
+
+
+def _tinted(luma: float, chroma: Floats, share: float) -> Floats:
+    return np.asarray(np.clip(luma + share * chroma, 0, 255), np.float32)
+
+
+def build_interior(
+    pixels: Image, landmarks: Floats, mouth: MouthFrame, edges: LipEdges, unit: float,
+    u: Floats, v: Floats,
+) -> Interior:  # fmt: skip
+    """The layers of one portrait.
+
+    Args:
+        pixels: The region.
+        landmarks: (478, 2) in the region.
+        mouth: In the region.
+        edges: Of the lips in the source picture.
+        unit: Half a mouth at rest, in half mouths of the picture.
+        u: (height, width) of the mouth area's pixels.
+        v: Likewise.
+    """
+    colours = mouth_colours(pixels, landmarks)
+    middle = float(mouth.local(landmarks[[13, 14]])[:, 0].mean())
+    lower = _lower_layer(u, v, colours, edges, unit, middle)
+    photo = None if edges.closed else photo_layer(pixels, mouth, edges, colours, u, v)
+    upper = photo if photo is not None else _upper_layer(u, v, colours, edges, unit, middle)
+    return Interior(
+        colours.cavity, upper, lower, 0.25 if photo is not None else 0.6, mouth.half_mouth
+    )
+
+
+def photo_layer(
+    pixels: Image, mouth: MouthFrame, edges: LipEdges, colours: MouthColours, u: Floats, v: Floats
+) -> Floats | None:
+    """The photo's own teeth, or None where it shows none."""
+    levels = np.linspace(0.06, 0.94, 25, dtype=np.float32)[:, None]
+    sample_v = edges.upper + levels * (edges.lower - edges.upper)
+    at = mouth.pixels(np.stack((np.broadcast_to(SEAM_U, sample_v.shape), sample_v), axis=-1))
+    sampled = cv2.remap(pixels, at[..., 0], at[..., 1], cv2.INTER_LINEAR).astype(np.float32)
+    luma = sampled @ _BLUE_GREEN_RED
+    inner = np.abs(SEAM_U) < 0.75
+    bright = float(np.percentile(luma[:, inner], 85))
+    if bright < 0.60 * colours.skin_luma or edges.gap > 0.75:
+        return None
+    is_tooth = luma > 0.62 * bright
+    last = np.where(is_tooth.any(axis=0), len(levels) - 1 - is_tooth[::-1].argmax(axis=0), 0)
+    bottom = np.where(is_tooth.any(axis=0), sample_v[last, np.arange(len(SEAM_U))], edges.upper)
+    bottom = np.minimum(bottom, edges.lower - 0.03)
+    bottom = np.convolve(np.pad(bottom, 2, mode="edge"), np.full(5, 0.2), "valid")
+    low = np.interp(u, SEAM_U, bottom).astype(np.float32)
+    high = np.interp(u, SEAM_U, edges.upper).astype(np.float32) + 0.04
+    source_v = np.clip(v, high, np.maximum(low, high))
+    source = mouth.pixels(np.stack((np.clip(u, -0.97, 0.97), source_v), axis=-1))
+    image = cv2.remap(
+        pixels, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    ).astype(np.float32)
+    edge = 0.03
+    opacity = np.clip((low - v) / edge + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
+    return np.concatenate((image * opacity[..., None], opacity[..., None]), axis=-1).astype(
+        np.float32
+    )
+
+
+def _along_arch(u: Floats, middle: float, unit: float) -> Floats:
+    """Where along the teeth, from the midline in half mouths at rest; a turn squeezes one side."""
+    side = np.where(u < middle, 1 + middle, 1 - middle)
+    return np.asarray((u - middle) / np.clip(side, 0.4, 1.6) / unit, np.float32)
+
+
+def _teeth(along: Floats, drop: Floats, colours: MouthColours, size: float) -> Floats:
+    """A row of teeth.
+
+    Args:
+        along: (height, width) along the arch from the midline.
+        drop: (height, width) how far beyond the row's biting edge, negative on the teeth.
+        colours: Of the face.
+        size: Widths relative to upper teeth.
+    """
+    borders = np.concatenate(([0.0], np.cumsum(_TOOTH_WIDTHS))) * size
+    place = np.abs(along)
+    tooth = np.clip(np.searchsorted(borders, place, side="right") - 1, 0, len(_TOOTH_WIDTHS) - 1)
+    half = (borders[1:] - borders[:-1])[tooth] / 2
+    across = np.abs(place - (borders[:-1][tooth] + half)) / half
+    # Rounded corners, canines a little longer, the row rising to the sides.
+    edge = drop + 0.045 * across**4 + np.array([0.0, 0.025, 0.0, 0.03, 0.05])[tooth]
+    soft = 0.025
+    opacity = np.clip(0.5 - edge / soft, 0, 1) * np.clip((borders[-1] - place) / 0.05, 0, 1)
+    # A dark band between neighbours would read as missing teeth; a shaded one as their gap.
+    gap = np.clip((across - 0.80) / 0.20, 0, 1) ** 2
+    height = np.clip(-edge / 0.30, 0, 1)
+    shade = (1 - 0.28 * gap) * (0.93 + 0.10 * np.sin(np.pi * np.clip(height * 1.4, 0, 1)))
+    shade *= 1 - 0.55 * np.clip(place / borders[-1], 0, 1) ** 2
+    shade *= 1 + colours.tilt * along
+    image = colours.tooth * shade[..., None]
+    return np.concatenate((image * opacity[..., None], opacity[..., None]), axis=-1).astype(
+        np.float32
+    )
+
+
+def _upper_layer(
+    u: Floats, v: Floats, colours: MouthColours, edges: LipEdges, unit: float, middle: float
+) -> Floats:
+    along = _along_arch(u, middle, unit)
+    rest = float(edges.upper[len(SEAM_U) // 2])
+    drop = (v - rest) / unit - 0.17 + 0.10 * along**2
+    return _teeth(along, drop.astype(np.float32), colours, 1.0)
+
+
+def _lower_layer(
+    u: Floats, v: Floats, colours: MouthColours, edges: LipEdges, unit: float, middle: float
+) -> Floats:
+    """Lower teeth in front of the tongue, where they are while the lips touch."""
+    along = _along_arch(u, middle, unit)
+    rest = float(edges.lower[len(SEAM_U) // 2])
+    below = (v - rest) / unit
+    teeth = _teeth(along, (-0.03 - below + 0.22 * along**2).astype(np.float32), colours, 0.72)
+    teeth[..., :3] *= 0.72
+    # The tongue's back: an ellipse behind the lower teeth with a groove along its middle.
+    distance = (along / 0.62) ** 2 + ((below - 0.25) / 0.42) ** 2
+    opacity = np.clip((1 - distance) / 0.25, 0, 1)
+    shade = (0.75 + 0.25 * np.clip((below + 0.2) / 0.3, 0, 1)) * (
+        1 - 0.18 * np.exp(-((along / 0.06) ** 2))
+    )
+    tongue = colours.tongue * shade[..., None] * opacity[..., None]
+    layer = np.concatenate((tongue, opacity[..., None]), axis=-1)
+    layer = layer * (1 - teeth[..., 3:]) + teeth
+    return layer.astype(np.float32)

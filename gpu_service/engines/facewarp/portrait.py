@@ -1,0 +1,193 @@
+"""What every frame of one portrait needs, computed once."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_service.data import Box, Face, Frame, Image
+from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.fields import Grid, solve_fields
+from gpu_service.engines.facewarp.geometry import (
+    SEAM_U,
+    Floats,
+    HeadFrame,
+    LipEdges,
+    MouthFrame,
+    head_frame,
+    lip_edges,
+    mouth_frame,
+)
+from gpu_service.engines.facewarp.interior import Interior, build_interior
+from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
+
+GRID_CELLS = 100
+"""Cells along the longer side of the moving region."""
+_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+_SIDE_REACH, _CHIN_REACH = 0.13, 0.22
+_TOP = -1.9
+"""The highest point that moves, in half mouths: beneath the eyes."""
+
+
+@dataclass(frozen=True)
+class MouthArea:
+    """The pixels around the mouth, where the lips part."""
+
+    first_row: int
+    first_column: int
+    rows: int
+    columns: int
+    """In cells of the grid."""
+    u: Floats
+    v: Floats
+    """(height, width) of each pixel in the mouth's frame."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A face that is ready to speak."""
+
+    frame_size: tuple[int, int]
+    """Width and height of the picture."""
+    grid: Grid
+    box: Box
+    """The part of the grid's region that lies in the picture."""
+    pixels: Image
+    """The source picture over the grid's region, continued beyond its borders."""
+    mouth: MouthFrame
+    """In pixels of the region."""
+    edges: LipEdges
+    upper_fields: Floats
+    lower_fields: Floats
+    """(num_bases, rows, columns, 2) pixels."""
+    upper_edge_moves: Floats
+    lower_edge_moves: Floats
+    """(num_bases, SEAM_POINTS, 2) half mouths, as the fields move the lips' edges."""
+    node_uv: Floats
+    """(rows, columns, 2) of the grid's nodes in the mouth's frame."""
+    area: MouthArea
+    textures: LipTextures
+    interior: Interior
+
+
+def build_portrait(frame: Frame, face: Face) -> Portrait:
+    """Prepare a face for rendering."""
+    landmarks = face.landmarks
+    head, mouth = head_frame(landmarks), mouth_frame(landmarks)
+    edges = lip_edges(frame, landmarks, mouth)
+    outline = _outline(landmarks[list(_OVAL), :2], head, mouth)
+    grid = _grid(outline)
+    reach = _reach(grid, outline)
+    controls = face_controls(landmarks, head, mouth, edges)
+    upper, lower = (solve_fields(grid, reach, side) for side in (controls.upper, controls.lower))
+    pixels = _region(frame, grid)
+    local = MouthFrame(
+        mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
+    )
+    lowest = float(edges.lower.max()) + _lowest_drop(lower, grid, mouth, edges)
+    area = _mouth_area(grid, local, float(edges.upper.min()), lowest)
+    return Portrait(
+        frame_size=(frame.shape[1], frame.shape[0]),
+        grid=grid,
+        box=Box(
+            max(grid.x, 0),
+            max(grid.y, 0),
+            min(grid.x + grid.width, frame.shape[1]),
+            min(grid.y + grid.height, frame.shape[0]),
+        ),
+        pixels=pixels,
+        mouth=local,
+        edges=edges,
+        upper_fields=upper,
+        lower_fields=lower,
+        upper_edge_moves=_edge_moves(upper, grid, mouth, edges.upper),
+        lower_edge_moves=_edge_moves(lower, grid, mouth, edges.lower),
+        node_uv=mouth.local(grid.pixels()),
+        area=area,
+        textures=lip_textures(pixels, local, edges),
+        interior=build_interior(
+            pixels,
+            landmarks[:, :2] - np.array([grid.x, grid.y], np.float32),
+            local,
+            edges,
+            movement_unit(head),
+            area.u,
+            area.v,
+        ),
+    )
+
+
+def _outline(oval: Floats, head: HeadFrame, mouth: MouthFrame) -> Floats:
+    """The convex outline of what may move: the face from the cheekbones to below the chin."""
+    centre = oval.mean(axis=0)
+    outward = oval - centre
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-3)
+    down = np.clip(outward @ mouth.axis_v, 0, 1)[:, None]
+    margin = _SIDE_REACH + (_CHIN_REACH - _SIDE_REACH) * down
+    local = mouth.local(oval + outward * margin * head.face_width)
+    local[:, 1] = np.maximum(local[:, 1], _TOP)
+    return np.asarray(cv2.convexHull(mouth.pixels(local)).reshape(-1, 2), np.float32)
+
+
+def _grid(outline: Floats) -> Grid:
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    cell = max(1, round(float((high - low).max()) / GRID_CELLS))
+    corner = np.floor(low).astype(int) - 2 * cell
+    columns, rows = (np.ceil((high - corner) / cell).astype(int) + 2).tolist()
+    return Grid(int(corner[0]), int(corner[1]), cell, columns, rows)
+
+
+def _reach(grid: Grid, outline: Floats) -> NDArray[np.bool_]:
+    mask = np.zeros((grid.rows, grid.columns), np.uint8)
+    cv2.fillConvexPoly(mask, np.rint(grid.nodes(outline)).astype(np.int32), 1)
+    mask[[0, -1]] = 0
+    mask[:, [0, -1]] = 0
+    return mask.astype(bool)
+
+
+def _region(frame: Frame, grid: Grid) -> Image:
+    height, width = frame.shape[:2]
+    columns = np.clip(np.arange(grid.x, grid.x + grid.width), 0, width - 1)
+    rows = np.clip(np.arange(grid.y, grid.y + grid.height), 0, height - 1)
+    return np.ascontiguousarray(frame[rows[:, None], columns[None, :]])
+
+
+def _edge_moves(fields: Floats, grid: Grid, mouth: MouthFrame, edge: Floats) -> Floats:
+    """How each movement's field moves the points of a lip's edge, in half mouths (u, v)."""
+    nodes = grid.nodes(mouth.pixels(np.stack((SEAM_U, edge), axis=1)))
+    moved = np.stack(
+        [
+            cv2.remap(field, nodes[None, :, 0], nodes[None, :, 1], cv2.INTER_LINEAR)[0]
+            for field in fields
+        ]
+    )
+    along = np.stack((moved @ mouth.axis_u, moved @ mouth.axis_v), axis=-1)
+    return np.asarray(along / mouth.half_mouth, np.float32)
+
+
+def _lowest_drop(lower: Floats, grid: Grid, mouth: MouthFrame, edges: LipEdges) -> float:
+    return float(_edge_moves(lower, grid, mouth, edges.lower)[Basis.JAW, :, 1].max())
+
+
+def _mouth_area(grid: Grid, mouth: MouthFrame, highest: float, lowest: float) -> MouthArea:
+    corners = np.array(
+        [(u, v) for u in (-1.55, 1.55) for v in (highest - 0.6, lowest + 0.6)], np.float32
+    )
+    points = mouth.pixels(corners) / grid.cell
+    size = np.array([grid.columns, grid.rows])
+    low = np.clip(np.floor(points.min(axis=0)).astype(int), 0, size - 2)
+    high = np.clip(np.ceil(points.max(axis=0)).astype(int), low + 1, size)
+    columns, rows = (high - low).tolist()
+    x, y = np.meshgrid(
+        np.arange(columns * grid.cell, dtype=np.float32) + low[0] * grid.cell,
+        np.arange(rows * grid.cell, dtype=np.float32) + low[1] * grid.cell,
+    )
+    local = mouth.local(np.stack((x, y), axis=-1))
+    return MouthArea(
+        int(low[1]), int(low[0]), rows, columns,
+        np.ascontiguousarray(local[..., 0]), np.ascontiguousarray(local[..., 1]),
+    )  # fmt: skip

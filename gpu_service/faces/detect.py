@@ -1,0 +1,171 @@
+"""Finds the faces of a picture in stages, steadies their landmarks, and refuses what is none."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from contracts.errors import FaceTooSmall, NoFaceFound
+from contracts.limits import MIN_FACE_PX
+from gpu_service.data import Box, Face, Image, Landmarks
+from gpu_service.faces.landmarks import face_mesh
+
+SURE = 0.5
+UNSURE = 0.15
+SEARCH_SIDE = 1280
+"""Longest side of the picture that is searched, in pixels."""
+CROP_SIDE = 512
+"""Side of the crops on which landmarks are refined, in pixels."""
+MAX_SPREAD = 0.009
+"""Landmarks of a true face stay within this many face widths when the crop is jittered."""
+_JITTER = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.04), (-0.03, 0.02, 0.96), (0.0, -0.03, 1.08))
+_LEFT_EAR, _RIGHT_EAR = 234, 454
+
+
+def find_face(frame: Image, choice: str = "largest") -> Face:
+    """The chosen face of a picture.
+
+    Args:
+        frame: The picture.
+        choice: `largest`, an index from the left, or a point `x,y` within the face.
+
+    Raises:
+        NoFaceFound: There is no such face.
+        FaceTooSmall: The face is too small to animate.
+    """
+    faces: list[Face] = []
+    for candidates in _stages(frame):
+        for candidate in candidates:
+            if any(_same(candidate, face.landmarks) for face in faces):
+                continue
+            face = refine(frame, candidate)
+            if face is not None and not any(_same(face.landmarks, f.landmarks) for f in faces):
+                faces.append(face)
+        chosen = choose(faces, choice)
+        if chosen is not None:
+            return _large_enough(chosen)
+    if faces:
+        raise NoFaceFound(
+            f"no face fits the choice {choice!r}; {len(faces)} found",
+            hint="Choose `largest`, an index from the left beginning with 0, or a point on a face.",
+        )
+    raise NoFaceFound("no face was found in the picture")
+
+
+def choose(faces: list[Face], choice: str) -> Face | None:
+    """The face that a `LipSyncOptions.face` names, or None where it names none of them."""
+    if not faces:
+        return None
+    if choice == "largest":
+        return max(faces, key=lambda face: face_width(face.landmarks))
+    if "," in choice:
+        x, y = (int(part) for part in choice.split(","))
+        hit = [f for f in faces if f.box.x1 <= x < f.box.x2 and f.box.y1 <= y < f.box.y2]
+        return min(hit, key=lambda face: face_width(face.landmarks), default=None)
+    from_left = sorted(faces, key=lambda face: face.box.x1 + face.box.x2)
+    return from_left[int(choice)] if int(choice) < len(faces) else None
+
+
+def face_width(landmarks: Landmarks) -> float:
+    """Pixels from ear to ear."""
+    return float(np.linalg.norm(landmarks[_LEFT_EAR, :2] - landmarks[_RIGHT_EAR, :2]))
+
+
+def refine(frame: Image, landmarks: Landmarks) -> Face | None:
+    """Steadier landmarks: the mean over jittered crops of the face; None where it is no face.
+
+    A picture of something else gives landmarks too, but they move when the crop moves.
+    """
+    found = [_in_crop(frame, landmarks, *jitter) for jitter in _JITTER]
+    sure = [points for points in found if points is not None]
+    if len(sure) < len(_JITTER):
+        return None
+    stack = np.stack(sure)
+    mean = stack.mean(axis=0)
+    spread = np.linalg.norm(stack - mean, axis=2)[:, :, None]
+    score = float(spread.mean()) / max(face_width(mean), 1.0)
+    if score > MAX_SPREAD:
+        return None
+    return Face(_box(mean, frame), mean.astype(np.float32), score)
+
+
+def _stages(frame: Image) -> Iterator[list[Landmarks]]:
+    scale = min(1.0, SEARCH_SIDE / max(frame.shape[:2]))
+    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = np.asarray(small, np.uint8)
+    for confidence in (SURE, UNSURE):
+        yield [points / scale for points in face_mesh(confidence).find(small)]
+    for parts in (2, 3):
+        yield list(_in_tiles(frame, parts))
+
+
+def _in_tiles(frame: Image, parts: int) -> Iterator[Landmarks]:
+    """Faces of half-overlapping tiles; the detector misses faces below a tenth of its picture."""
+    height, width = frame.shape[:2]
+    side_y, side_x = -(-height // parts), -(-width // parts)
+    for row in range(2 * parts - 1):
+        for column in range(2 * parts - 1):
+            y, x = row * side_y // 2, column * side_x // 2
+            tile = frame[y : y + side_y, x : x + side_x]
+            scale = min(1.0, SEARCH_SIDE / max(tile.shape[:2]))
+            small = cv2.resize(tile, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            for points in face_mesh(SURE).find(np.asarray(small, np.uint8)):
+                yield points / scale + np.array([x, y, 0], np.float32)
+
+
+def _in_crop(
+    frame: Image, landmarks: Landmarks, shift_x: float, shift_y: float, zoom: float
+) -> Landmarks | None:
+    """Landmarks found again in a square crop around the face."""
+    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
+    extent = float((high - low).max())
+    if extent < 4:
+        return None
+    half = 0.9 * extent * zoom
+    corner = (low + high) / 2 + extent * np.array([shift_x, shift_y]) - half
+    scale = CROP_SIDE / (2 * half)
+    to_crop = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]])
+    # Shrinking by a plain warp would alias; area filtering comes first where it matters.
+    factor = max(1, int(1 / scale))
+    crop = cv2.warpAffine(
+        frame,
+        to_crop * factor,
+        (CROP_SIDE * factor, CROP_SIDE * factor),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if factor > 1:
+        crop = cv2.resize(crop, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA)
+    found = [
+        points / scale + np.array([corner[0], corner[1], 0], np.float32)
+        for points in face_mesh(UNSURE).find(np.asarray(crop, np.uint8))
+    ]
+    same = [points for points in found if _same(points, landmarks)]
+    return min(same, key=lambda points: _distance(points, landmarks), default=None)
+
+
+def _distance(one: Landmarks, other: Landmarks) -> float:
+    return float(np.linalg.norm(one[:, :2].mean(axis=0) - other[:, :2].mean(axis=0)))
+
+
+def _same(one: Landmarks, other: Landmarks) -> bool:
+    return _distance(one, other) < 0.4 * max(face_width(one), face_width(other))
+
+
+def _box(landmarks: Landmarks, frame: Image) -> Box:
+    height, width = frame.shape[:2]
+    low = np.floor(landmarks[:, :2].min(axis=0)).astype(int)
+    high = np.ceil(landmarks[:, :2].max(axis=0)).astype(int) + 1
+    x1, y1 = min(max(int(low[0]), 0), width - 1), min(max(int(low[1]), 0), height - 1)
+    return Box(
+        x1, y1, max(min(int(high[0]), width), x1 + 1), max(min(int(high[1]), height), y1 + 1)
+    )
+
+
+def _large_enough(face: Face) -> Face:
+    width = face_width(face.landmarks)
+    if round(width) < MIN_FACE_PX:
+        raise FaceTooSmall(
+            f"the face is {width:.0f} pixels wide; {MIN_FACE_PX} are needed to animate it"
+        )
+    return face
