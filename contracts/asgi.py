@@ -10,6 +10,7 @@ from contracts.errors import (
     LipSyncError,
     MediaTooLarge,
     MethodNotAllowed,
+    NotAuthorized,
     NotFound,
     UnsupportedMedia,
 )
@@ -26,6 +27,8 @@ def problem_headers(error: LipSyncError) -> dict[str, str]:
     headers = {"Content-Type": PROBLEM_JSON}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds))
+    if isinstance(error, NotAuthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return headers
 
 

@@ -232,6 +232,17 @@ class JobNotFound(NotFound):
     default_hint = "Check the id; a job that was deleted is gone."
 
 
+class RangeRefused(LipSyncError):
+    """The asked part of a file lies beyond its end."""
+
+    code = "RANGE_REFUSED"
+    title = "The file has no such part"
+    http_status = 416
+    default_hint = (
+        "Ask for bytes within the size that `Content-Range` names, or for the whole file."
+    )
+
+
 class VideoNotReady(LipSyncError):
     """The job has no video, now or ever."""
 
@@ -358,6 +369,14 @@ class GpuRefused(UpstreamError):
     title = "The GPU host refuses the backend's token"
     retryable = False
     default_hint = "Set BACKEND_GPU_TOKEN to the GPU_TOKEN that the GPU host printed at its start."
+
+
+class GpuAnswerBroken(UpstreamError):
+    """The GPU host's answer ended before the video did, or is no answer of a GPU host."""
+
+    code = "GPU_ANSWER_BROKEN"
+    title = "The GPU host's answer broke off"
+    default_hint = "Make the video again; the GPU host's log says why it stopped."
 
 
 class SpeechFailed(UpstreamError):

@@ -11,6 +11,6 @@ class PhonemeMark(BaseModel):
     start: float = Field(ge=0)
     """Seconds from the start of the whole speech."""
     end: float = Field(ge=0)
-    """Seconds from the start of the whole speech; the next mark may begin later (a pause lies between)."""
+    """Seconds from the start of the whole speech; a pause may lie before the next mark."""
     phoneme: str = Field(max_length=16)
     """IPA, as the voice wrote it; an empty string is silence."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from contracts.errors import ErrorBody, UpstreamError
+from contracts.errors import ErrorBody, GpuAnswerBroken
 from contracts.lipsync import RenderReport
 
 RECORDS_MEDIA_TYPE = "application/vnd.lipsync.records"
@@ -98,7 +98,7 @@ def decode_records(chunks: Iterable[bytes]) -> Iterator[Framed]:
     """Read records from a byte stream that may be cut anywhere.
 
     Raises:
-        UpstreamError: The stream holds something else, or ends within a record.
+        GpuAnswerBroken: The stream holds something else, or ends within a record.
     """
     buffer = bytearray()
     record: Record | None = None
@@ -116,18 +116,18 @@ def decode_records(chunks: Iterable[bytes]) -> Iterator[Framed]:
             yield Framed(record, payload)
             record = None
     if buffer or record is not None:
-        raise UpstreamError("the GPU host's answer ended within a record")
+        raise GpuAnswerBroken("the GPU host's answer ended within a record")
 
 
 def _take_header(buffer: bytearray) -> Record | None:
     end = buffer.find(b"\n", 0, MAX_HEADER_BYTES)
     if end < 0:
         if len(buffer) >= MAX_HEADER_BYTES:
-            raise UpstreamError("the GPU host's answer is not a stream of records")
+            raise GpuAnswerBroken("the GPU host's answer is not a stream of records")
         return None
     try:
         record = _RECORD.validate_json(bytes(buffer[:end]))
     except ValidationError as error:
-        raise UpstreamError("the GPU host's answer is not a stream of records") from error
+        raise GpuAnswerBroken("the GPU host's answer is not a stream of records") from error
     del buffer[: end + 1]
     return record

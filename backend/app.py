@@ -1,0 +1,102 @@
+"""Puts the backend together."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.concurrency import run_in_threadpool
+
+from backend.database import open_database
+from backend.dependencies import Services
+from backend.generation import Generation
+from backend.gpu.client import GpuClient
+from backend.guard import Guard
+from backend.jobs.steps import Steps
+from backend.jobs.store import JobStore
+from backend.jobs.worker import Worker
+from backend.routes import errors, generate, health, jobs, voices
+from backend.settings import Settings
+from backend.speech.base import TtsProvider
+from backend.speech.espeak_voice import EspeakVoices
+from backend.speech.fallback import Speaker
+from backend.speech.gtts_voice import GttsVoices
+from backend.staging.store import MediaStore
+from contracts.asgi import BodyLimit
+from contracts.errors import ErrorBody
+
+log = logging.getLogger(__name__)
+
+
+def create_app(
+    settings: Settings | None = None, voices_from: Sequence[TtsProvider] | None = None
+) -> FastAPI:
+    """The backend as an ASGI app.
+
+    Args:
+        settings: As from the environment when None.
+        voices_from: Who speaks, in order; by default gTTS where it is allowed, then espeak-ng.
+    """
+    settings = settings or Settings()
+    speaker = Speaker(default_voices(settings) if voices_from is None else voices_from)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        database, sessions = open_database(settings.sqlalchemy_url)
+        app.state.services = services = _assemble(
+            settings, speaker, JobStore(sessions, settings.max_queue)
+        )
+        services.worker.start()
+        yield
+        await run_in_threadpool(services.worker.stop)
+        database.dispose()
+
+    app = FastAPI(
+        title="LipSync Studio",
+        summary="A face and a text or a recording in, a video of that face saying it out.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    for router in (generate.router, jobs.router, voices.router, health.router, errors.router):
+        app.include_router(router)
+    errors.install(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(Guard, settings=settings)
+    return app
+
+
+def default_voices(settings: Settings) -> list[TtsProvider]:
+    """Who speaks, in the order in which they are tried."""
+    offline = EspeakVoices()
+    return [GttsVoices(settings.gtts_timeout_seconds), offline] if settings.gtts else [offline]
+
+
+def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore) -> Services:
+    media = MediaStore(settings.data_dir / "jobs")
+    gpu = GpuClient(
+        settings.gpu_url, settings.gpu_token.get_secret_value(), settings.gpu_timeout_seconds
+    )
+    worker = Worker(jobs, Steps(jobs, media, speaker, gpu), settings.workers)
+    return Services(
+        jobs=jobs,
+        media=media,
+        speaker=speaker,
+        gpu=gpu,
+        worker=worker,
+        generation=Generation(jobs, media, speaker, worker),
+    )
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        # Routes refer to it by name, see `problems`.
+        schema["components"]["schemas"]["ErrorBody"] = ErrorBody.model_json_schema()
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,72 @@
+"""The backend's command line."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+import uvicorn
+from pydantic import ValidationError
+
+from backend.app import create_app, default_voices
+from backend.jobs.steps import write_wav
+from backend.settings import Settings
+from backend.speech.fallback import Speaker
+from contracts.errors import LipSyncError
+
+SHUTDOWN_SECONDS = 5
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for fault in error.errors():
+            print(f"settings: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)  # noqa: T201
+        return 2
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    if options.command == "serve":
+        return _serve(settings)
+    try:
+        return _speak(settings, options)
+    except LipSyncError as error:
+        print(f"{error.detail}\n{error.hint}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m backend", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="answer HTTP; settings are BACKEND_* in the environment")
+    speak = commands.add_parser("speak", help="speak a text into a WAV file")
+    speak.add_argument("text")
+    speak.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav")
+    speak.add_argument("--voice", help="as listed under /voices, such as espeak:en-us")
+    speak.add_argument("--language", help="BCP 47 tag, such as en")
+    speak.add_argument("--marks", type=Path, metavar="FILE.json", help="write phonemes with times")
+    return parser
+
+
+def _serve(settings: Settings) -> int:
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    return 0
+
+
+def _speak(settings: Settings, options: argparse.Namespace) -> int:
+    speaker = Speaker(default_voices(settings))
+    speech = speaker.speak(options.text, speaker.choose(options.voice, options.language))
+    write_wav(speech.spoken, options.output)
+    if options.marks:
+        marks = [mark.model_dump() for mark in speech.spoken.marks or ()]
+        options.marks.write_text(json.dumps(marks, ensure_ascii=False, indent=1), encoding="utf-8")
+    print(f"{speech.voice.id} spoke {speech.spoken.seconds:.2f} s")  # noqa: T201
+    return 0

@@ -1,0 +1,33 @@
+"""What a route may ask for, as annotated types."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from backend.generation import Generation
+from backend.gpu.client import GpuClient
+from backend.jobs.store import JobStore
+from backend.jobs.worker import Worker
+from backend.speech.fallback import Speaker
+from backend.staging.store import MediaStore
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything that lives as long as the app."""
+
+    jobs: JobStore
+    media: MediaStore
+    speaker: Speaker
+    gpu: GpuClient
+    worker: Worker
+    generation: Generation
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

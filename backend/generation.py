@@ -1,0 +1,71 @@
+"""The use case: check and stage what was sent, and enqueue a job for it."""
+
+from dataclasses import dataclass
+from typing import IO
+
+from backend.jobs.job import Job
+from backend.jobs.store import JobStore
+from backend.jobs.worker import Worker
+from backend.speech.fallback import Speaker
+from backend.speech.text import clean
+from backend.staging.probe import probe_face, probe_speech
+from backend.staging.store import MediaStore, write
+from contracts.lipsync import LipSyncOptions
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a caller wants: a face that says a text, or a recording."""
+
+    face: IO[bytes]
+    options: LipSyncOptions
+    speech: IO[bytes] | None = None
+    """The recording; None when `text` is to be spoken."""
+    text: str = ""
+    voice: str | None = None
+    language: str | None = None
+
+
+class Generation:
+    """Takes wishes."""
+
+    def __init__(self, jobs: JobStore, media: MediaStore, speaker: Speaker, worker: Worker) -> None:
+        self._jobs = jobs
+        self._media = media
+        self._speaker = speaker
+        self._worker = worker
+
+    def submit(self, wish: Wish) -> Job:
+        """Stage a wish and enqueue its job; a refused wish leaves nothing behind.
+
+        Raises:
+            InvalidInput: What was sent can't be used.
+            VoiceNotFound: No voice has this name, or none speaks this language.
+            QueueFull: Too many jobs wait already.
+        """
+        self._jobs.check_room()
+        if wish.speech is None:
+            clean(wish.text)
+            self._speaker.choose(wish.voice, wish.language)
+        job_id, media = self._media.create()
+        try:
+            write(wish.face, media.face)
+            probe_face(media.face)
+            seconds = None
+            if wish.speech is not None:
+                write(wish.speech, media.speech)
+                seconds = probe_speech(media.speech)
+            job = Job(
+                id=job_id,
+                options=wish.options.model_dump(mode="json"),
+                text=wish.text if wish.speech is None else None,
+                voice_asked=wish.voice,
+                language=wish.language,
+                speech_seconds=seconds,
+            )
+            self._jobs.add(job)
+        except BaseException:
+            self._media.remove(job_id)
+            raise
+        self._worker.enqueue(job_id)
+        return self._jobs.get(job_id)

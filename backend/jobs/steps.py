@@ -1,0 +1,134 @@
+"""The steps of one job: speak, render, finish."""
+
+import logging
+import threading
+import time
+import wave
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from backend.gpu.client import GpuClient, RenderOrder
+from backend.jobs.job import Job
+from backend.jobs.store import JobStore
+from backend.speech.base import Spoken
+from backend.speech.fallback import Speaker
+from backend.staging.finish import finish
+from backend.staging.store import JobMedia, MediaStore
+from contracts.errors import GpuAnswerBroken
+from contracts.jobs import JobStage
+from contracts.lipsync import LipSyncOptions, RenderReport
+from contracts.marks import PhonemeMark
+from contracts.records import EndRecord, EventRecord, Framed, ProgressRecord
+
+log = logging.getLogger(__name__)
+
+SPOKEN_PROGRESS, PREPARED_PROGRESS, RENDERED_PROGRESS = 0.05, 0.15, 0.97
+"""How much of the whole is done after each step, as a person feels it."""
+PROGRESS_SECONDS = 0.2
+"""Progress reaches the database at most so often."""
+
+
+class Steps:
+    """Makes one job's video at a time; shared by all workers, keeps nothing of a job."""
+
+    def __init__(self, jobs: JobStore, media: MediaStore, speaker: Speaker, gpu: GpuClient) -> None:
+        self._jobs = jobs
+        self._media = media
+        self._speaker = speaker
+        self._gpu = gpu
+
+    def make(self, job: Job, stop: threading.Event) -> RenderReport:
+        """Make a running job's video; done over from the start when a process died in between.
+
+        Raises:
+            LipSyncError: What prevents it.
+            Cancelled: `stop` was set.
+        """
+        media = self._media.of(job.id)
+        marks = self._speak(job, media) if job.text is not None else None
+        order = RenderOrder(
+            key=job.id,
+            face=media.face,
+            speech=media.speech,
+            options=LipSyncOptions.model_validate(job.options),
+            marks=marks,
+        )
+        report = self._render(order, media, stop)
+        self._jobs.update(job.id, lambda job: job.took(**report.stage_seconds))
+        with self._timed(job.id, "finish"):
+            self._jobs.update(job.id, lambda job: job.reach(JobStage.FINISHING, RENDERED_PROGRESS))
+            finish(media.fragments, media.video, f"{report.engine} {report.engine_version}")
+        media.fragments.unlink()
+        return report
+
+    def _speak(self, job: Job, media: JobMedia) -> Sequence[PhonemeMark] | None:
+        self._jobs.update(job.id, lambda job: job.reach(JobStage.SPEAKING, 0.0))
+        with self._timed(job.id, "speak"):
+            voices = self._speaker.choose(job.voice_asked, job.language)
+            speech = self._speaker.speak(job.text or "", voices)
+            write_wav(speech.spoken, media.speech)
+
+        def spoken(job: Job) -> None:
+            job.voice = speech.voice.id
+            job.speech_seconds = speech.spoken.seconds
+            job.reach(JobStage.PREPARING, SPOKEN_PROGRESS)
+
+        self._jobs.update(job.id, spoken)
+        return speech.spoken.marks
+
+    def _render(self, order: RenderOrder, media: JobMedia, stop: threading.Event) -> RenderReport:
+        self._jobs.update(order.key, lambda job: job.reach(JobStage.PREPARING, SPOKEN_PROGRESS))
+        watched = _Watched(self._jobs, order.key)
+        with media.fragments.open("wb") as file:
+            for framed in self._gpu.render(order, stop):
+                file.write(framed.payload)
+                if isinstance(framed.record, EndRecord):
+                    return framed.record.report
+                watched.see(framed)
+        raise GpuAnswerBroken("the GPU host's answer ended before the video did")
+
+    @contextmanager
+    def _timed(self, job_id: str, stage: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        seconds = time.monotonic() - begin
+        self._jobs.update(job_id, lambda job: job.took(**{stage: seconds}))
+        log.info("job %s: %s took %.2f s", job_id, stage, seconds)
+
+
+class _Watched:
+    """Tells the job what the GPU host says of its progress."""
+
+    def __init__(self, jobs: JobStore, job_id: str) -> None:
+        self._jobs = jobs
+        self._job_id = job_id
+        self._told_at = 0.0
+
+    def see(self, framed: Framed) -> None:
+        record = framed.record
+        if isinstance(record, EventRecord) and record.name == "engine":
+            self._jobs.update(self._job_id, lambda job: setattr(job, "engine", record.value))
+        elif isinstance(record, ProgressRecord):
+            now = time.monotonic()
+            if now - self._told_at >= PROGRESS_SECONDS:
+                self._told_at = now
+                stage, progress = _progress(record)
+                self._jobs.update(self._job_id, lambda job: job.reach(stage, progress))
+
+
+def _progress(record: ProgressRecord) -> tuple[JobStage, float]:
+    done = min(1.0, record.done / record.total) if record.total > 0 else 0.0
+    if record.stage == "render":
+        span = RENDERED_PROGRESS - PREPARED_PROGRESS
+        return JobStage.RENDERING, PREPARED_PROGRESS + done * span
+    return JobStage.PREPARING, SPOKEN_PROGRESS
+
+
+def write_wav(spoken: Spoken, path: Path) -> None:
+    """Write speech as a 16-bit mono WAV."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(spoken.sample_rate)
+        file.writeframes(spoken.samples.tobytes())

@@ -1,0 +1,73 @@
+"""Jobs in the database."""
+
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import func, select
+
+from backend.database import Sessions
+from backend.jobs.job import Job
+from contracts.errors import JobNotFound, QueueFull
+from contracts.jobs import JobState
+
+
+class JobStore:
+    """Reads and changes jobs; safe to use from every thread of this process."""
+
+    def __init__(self, sessions: Sessions, max_queue: int) -> None:
+        self._sessions = sessions
+        self._max_queue = max_queue
+        self._lock = threading.Lock()
+
+    def add(self, job: Job) -> None:
+        """Accept a job.
+
+        Raises:
+            QueueFull: As many jobs wait as may.
+        """
+        with self._lock, self._sessions.begin() as session:
+            self._check_room(session.scalar(_WAITING) or 0)
+            session.add(job)
+
+    def check_room(self) -> None:
+        """Refuse before an upload is staged what `add` would refuse after it.
+
+        Raises:
+            QueueFull: As many jobs wait as may.
+        """
+        with self._sessions() as session:
+            self._check_room(session.scalar(_WAITING) or 0)
+
+    def _check_room(self, num_waiting: int) -> None:
+        if num_waiting >= self._max_queue:
+            raise QueueFull(f"{num_waiting} jobs are waiting already", retry_after_seconds=30)
+
+    def get(self, job_id: str) -> Job:
+        """The job, detached: a copy that changes nothing.
+
+        Raises:
+            JobNotFound: No job has this id.
+        """
+        with self._sessions() as session:
+            job = session.get(Job, job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+        return job
+
+    def update(self, job_id: str, change: Callable[[Job], None]) -> Job:
+        """Change a job in one transaction, and return it as it is then."""
+        with self._lock, self._sessions.begin() as session:
+            job = session.get_one(Job, job_id)
+            change(job)
+        return job
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that wait, or that ran when a process ended; oldest first."""
+        states = (JobState.QUEUED, JobState.RUNNING)
+        with self._sessions() as session:
+            return list(
+                session.scalars(select(Job).where(Job.state.in_(states)).order_by(Job.created_at))
+            )
+
+
+_WAITING = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED)

@@ -1,0 +1,125 @@
+"""The threads that make jobs, and those who wait for them."""
+
+import logging
+import queue
+import threading
+from concurrent.futures import Future
+
+from backend.jobs.job import Job
+from backend.jobs.steps import Steps
+from backend.jobs.store import JobStore
+from contracts.errors import Busy, Cancelled, ErrorBody, LipSyncError, RenderFailed
+from contracts.lipsync import RenderReport
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+"""A job during which the process died so often is taken for the cause."""
+
+
+class Worker:
+    """Makes queued jobs one after another in each of its threads."""
+
+    def __init__(self, jobs: JobStore, steps: Steps, num_threads: int) -> None:
+        self._jobs = jobs
+        self._steps = steps
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[Future[None]]] = {}
+        self._threads = [
+            threading.Thread(target=self._run, name=f"worker-{i}", daemon=True)
+            for i in range(num_threads)
+        ]
+
+    def start(self) -> None:
+        """Take up what an earlier process left undone, then work."""
+        for job in self._jobs.unfinished():
+            if job.state == "running":
+                log.info("job %s is taken up again", job.id)
+                self._jobs.update(job.id, Job.requeue)
+            self.enqueue(job.id)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """Give running jobs back undone and end the threads; the next start takes them up."""
+        self._stop.set()
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(timeout_seconds)
+        with self._lock:
+            for job_id, futures in self._waiting.items():
+                for future in futures:
+                    future.set_exception(
+                        Busy(f"the backend was stopped; job {job_id} goes on when it runs again")
+                    )
+            self._waiting.clear()
+
+    def enqueue(self, job_id: str) -> None:
+        """Have a queued job made."""
+        self._queue.put(job_id)
+
+    def finished(self, job_id: str) -> Future[None]:
+        """Done when the job has reached its final state.
+
+        Dropping the future does nothing to the job.
+        """
+        future: Future[None] = Future()
+        with self._lock:
+            if self._stop.is_set():
+                future.set_exception(Busy("the backend is being stopped"))
+                return future
+            self._waiting.setdefault(job_id, []).append(future)
+        # Looked up after registering: a job that ends in between is seen by one of the two.
+        if self._jobs.get(job_id).view().state.final:
+            self._tell(job_id)
+        return future
+
+    def _tell(self, job_id: str) -> None:
+        with self._lock:
+            futures = self._waiting.pop(job_id, [])
+        for future in futures:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+    def _run(self) -> None:
+        while (job_id := self._queue.get()) is not None and not self._stop.is_set():
+            self._make(job_id)
+
+    def _make(self, job_id: str) -> None:
+        try:
+            job = self._jobs.update(job_id, Job.start)
+            if job.attempts > MAX_ATTEMPTS:
+                raise RenderFailed("the backend died several times while it made this video")
+            report = self._steps.make(job, self._stop)
+            self._succeed(job_id, report)
+        except Cancelled:
+            self._jobs.update(job_id, _give_back)
+            log.info("job %s: given back undone", job_id)
+            return
+        except LipSyncError as error:
+            self._fail(job_id, error.body(request_id=job_id))
+        except Exception:
+            log.exception("job %s failed in a way that nobody foresaw", job_id)
+            self._fail(job_id, _unforeseen(job_id))
+        self._tell(job_id)
+
+    def _succeed(self, job_id: str, report: RenderReport) -> None:
+        job = self._jobs.update(job_id, lambda job: job.succeed(report))
+        seconds = sum(job.stage_seconds.values())
+        log.info("job %s: succeeded with %s in %.2f s", job_id, report.engine, seconds)
+
+    def _fail(self, job_id: str, error: ErrorBody) -> None:
+        log.warning("job %s: failed with %s: %s", job_id, error.code, error.detail)
+        self._jobs.update(job_id, lambda job: job.fail(error))
+
+
+def _give_back(job: Job) -> None:
+    job.requeue()
+    job.attempts -= 1
+
+
+def _unforeseen(job_id: str) -> ErrorBody:
+    return LipSyncError("the job failed in a way that nobody foresaw").body(request_id=job_id)

@@ -1,0 +1,120 @@
+"""A face and a text or a recording in, a video out."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Header, Response, UploadFile
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from backend.dependencies import Services, ServicesDep
+from backend.generation import Wish
+from backend.routes.errors import problems
+from backend.routes.jobs import video_answer
+from contracts.errors import from_body
+from contracts.jobs import JobView
+from contracts.lipsync import LipSyncOptions
+
+router = APIRouter(tags=["generate"])
+
+_HEADERS = {
+    "X-Job-Id": {"schema": {"type": "string"}, "description": "The job, as under /jobs/{id}."},
+    "X-Engine": {"schema": {"type": "string"}, "description": "The engine that rendered."},
+    "X-Voice": {"schema": {"type": "string"}, "description": "The voice that spoke, for a text."},
+}
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The finished video.",
+        "content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": _HEADERS,
+    },
+    202: {
+        "description": "With `Prefer: respond-async`: the job, which goes on by itself.",
+        "model": JobView,
+        "headers": {"Location": {"schema": {"type": "string"}, "description": "/jobs/{id}"}},
+    },
+    **problems(401, 403, 404, 413, 415, 422, 429, 500, 502, 503, 504),
+}
+Prefer = Annotated[
+    str | None,
+    Header(description="`respond-async` answers 202 with the job at once.", examples=[""]),
+]
+
+
+class FromText(LipSyncOptions):
+    """A face and what it shall say."""
+
+    image: UploadFile
+    """Photo or video of a face: JPEG, PNG, WebP, GIF, BMP, TIFF; MP4, WebM, MOV, AVI."""
+    text: Annotated[str, Field(examples=["Hello, it is good to see you."])] = ""
+    """What to say, at most 5,000 characters."""
+    voice: Annotated[str | None, Field(examples=["espeak:en-us"])] = None
+    """A voice's id, as under /voices; empty takes the first that speaks the language."""
+    language: Annotated[str | None, Field(examples=["en"])] = None
+    """BCP 47 tag of the text's language; English when neither it nor a voice is given."""
+
+
+class FromAudio(LipSyncOptions):
+    """A face and the recording that it shall say."""
+
+    image: UploadFile
+    """Photo or video of a face: JPEG, PNG, WebP, GIF, BMP, TIFF; MP4, WebM, MOV, AVI."""
+    audio: UploadFile
+    """Speech: WAV, MP3, M4A, FLAC, Ogg, or a video's sound track; at most 10 minutes."""
+
+
+@router.post("/generate-from-text", response_class=Response, responses=_RESPONSES)
+async def generate_from_text(
+    form: Annotated[FromText, Form(media_type="multipart/form-data")],
+    services: ServicesDep,
+    prefer: Prefer = None,
+) -> Response:
+    """Make a video of a face that says a text.
+
+    curl -F image=@face.jpg -F text='Hello.' localhost:8000/generate-from-text -o hello.mp4
+    """
+    wish = Wish(
+        face=form.image.file,
+        text=form.text,
+        voice=form.voice,
+        language=form.language,
+        options=_options(form),
+    )
+    return await _generate(wish, prefer, services)
+
+
+@router.post("/generate-from-audio", response_class=Response, responses=_RESPONSES)
+async def generate_from_audio(
+    form: Annotated[FromAudio, Form(media_type="multipart/form-data")],
+    services: ServicesDep,
+    prefer: Prefer = None,
+) -> Response:
+    """Make a video of a face that says a recording.
+
+    curl -F image=@face.jpg -F audio=@speech.wav localhost:8000/generate-from-audio -o a.mp4
+    """
+    wish = Wish(face=form.image.file, speech=form.audio.file, options=_options(form))
+    return await _generate(wish, prefer, services)
+
+
+def _options(form: LipSyncOptions) -> LipSyncOptions:
+    return LipSyncOptions.model_validate(form.model_dump(include=set(LipSyncOptions.model_fields)))
+
+
+async def _generate(wish: Wish, prefer: str | None, services: Services) -> Response:
+    job = await run_in_threadpool(services.generation.submit, wish)
+    location = {"Location": f"/jobs/{job.id}", "X-Job-Id": job.id}
+    if prefer and "respond-async" in prefer.lower():
+        headers = {**location, "Preference-Applied": "respond-async"}
+        return JSONResponse(job.view().model_dump(mode="json"), 202, headers=headers)
+    finished = await run_in_threadpool(services.worker.finished, job.id)
+    await asyncio.wrap_future(finished)
+    return await run_in_threadpool(_result, job.id, services)
+
+
+def _result(job_id: str, services: Services) -> FileResponse:
+    view = services.jobs.get(job_id).view()
+    if view.error is not None:
+        raise from_body(view.error.model_dump(), view.error.status)
+    return video_answer(view, services.media.of(job_id).video)

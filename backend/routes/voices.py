@@ -1,0 +1,22 @@
+"""What may be asked for: voices and engines."""
+
+from fastapi import APIRouter
+
+from backend.dependencies import ServicesDep
+from backend.routes.errors import problems
+from contracts.jobs import Voice
+from contracts.lipsync import EngineStatus
+
+router = APIRouter(tags=["choices"])
+
+
+@router.get("/voices")
+def list_voices(services: ServicesDep) -> list[Voice]:
+    """Every voice; without a choice the first that speaks the language is taken."""
+    return services.speaker.voices
+
+
+@router.get("/engines", responses=problems(502, 503, 504))
+def list_engines(services: ServicesDep) -> list[EngineStatus]:
+    """The GPU host's engines, in the order in which `auto` tries them."""
+    return services.gpu.engines()

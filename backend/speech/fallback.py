@@ -1,0 +1,98 @@
+"""Chooses the voices for a text, and speaks it with the first that can."""
+
+import logging
+from collections.abc import Sequence
+
+from backend.speech.base import Speech, Spoken, TtsProvider
+from backend.speech.join import join
+from backend.speech.text import Sentence, clean, sentences
+from contracts.errors import SpeechFailed, SpeechTooLong, VoiceNotFound
+from contracts.jobs import Voice
+from contracts.limits import MAX_SPEECH_SECONDS
+
+log = logging.getLogger(__name__)
+
+DEFAULT_LANGUAGE = "en"
+_PREFERRED = {"en": "en-us", "fr": "fr-fr", "zh": "cmn", "zh-cn": "cmn", "zh-tw": "cmn", "no": "nb"}
+"""Where a language has several voices or another tag, the one that most people expect."""
+
+
+class Speaker:
+    """Speaks whole texts with an ordered list of providers; the last works offline."""
+
+    def __init__(self, providers: Sequence[TtsProvider]) -> None:
+        self._provider_of = {
+            voice.id: provider for provider in providers for voice in provider.voices
+        }
+        self._voices_of = [tuple(provider.voices) for provider in providers]
+
+    @property
+    def voices(self) -> list[Voice]:
+        """Every voice that may be asked for."""
+        return [voice for voices in self._voices_of for voice in voices]
+
+    def choose(self, voice_id: str | None, language: str | None) -> list[Voice]:
+        """The voices to try, in order: the named one, then the offline one of its language.
+
+        Raises:
+            VoiceNotFound: No voice has this name, or none speaks this language.
+        """
+        if voice_id:
+            voice = next((voice for voice in self.voices if voice.id == voice_id), None)
+            if voice is None:
+                raise VoiceNotFound(f"there is no voice {voice_id[:64]!r}")
+            if not voice.online:
+                return [voice]
+            return [voice, *(v for v in self._speaking(voice.language) if not v.online)]
+        found = self._speaking(language or DEFAULT_LANGUAGE)
+        if not found:
+            raise VoiceNotFound(
+                f"no voice speaks the language {str(language)[:64]!r}",
+                hint="The voices and their languages are listed under /voices.",
+            )
+        return found
+
+    def _speaking(self, language: str) -> list[Voice]:
+        """Each provider's best voice for a language."""
+        best = (_best(voices, language.lower().replace("_", "-")) for voices in self._voices_of)
+        return [voice for voice in best if voice]
+
+    def speak(self, text: str, voices: Sequence[Voice]) -> Speech:
+        """Speak a text with the first of `voices` that can; no text is spoken by two voices.
+
+        Raises:
+            TextRejected: There is nothing to speak.
+            SpeechFailed: None of them can.
+            SpeechTooLong: It takes longer than is allowed.
+        """
+        pieces = sentences(clean(text))
+        for voice in voices:
+            try:
+                return Speech(self._speak_with(voice, pieces), voice)
+            except SpeechFailed as error:
+                log.warning("voice %s failed: %s", voice.id, error.detail)
+        raise SpeechFailed("no voice could speak the text")
+
+    def _speak_with(self, voice: Voice, pieces: Sequence[Sentence]) -> Spoken:
+        provider = self._provider_of[voice.id]
+        spoken: list[Spoken] = []
+        seconds = 0.0
+        for piece in pieces:
+            spoken.append(provider.speak(piece.text, voice))
+            seconds += spoken[-1].seconds
+            if seconds > MAX_SPEECH_SECONDS:
+                raise SpeechTooLong("speaking this text takes longer than 10 minutes")
+        return join(spoken, [piece.pause_seconds for piece in pieces])
+
+
+def _best(voices: Sequence[Voice], language: str) -> Voice | None:
+    # From the most to the least exact: en-gb, what people expect of en, en, any of en-*.
+    primary = language.partition("-")[0]
+    wanted = (language, _PREFERRED.get(language), primary, _PREFERRED.get(primary))
+    for tag in wanted:
+        for voice in voices:
+            if voice.language.lower() == tag:
+                return voice
+    return next(
+        (voice for voice in voices if voice.language.lower().startswith(f"{primary}-")), None
+    )

@@ -1,0 +1,50 @@
+"""Media on disk: one folder a job, in it names that the server chose."""
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import IO
+
+
+class JobMedia:
+    """The files of one job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.face = folder / "face"
+        """The photo or video, as uploaded."""
+        self.speech = folder / "speech"
+        """The recording as uploaded, or what a voice spoke."""
+        self.fragments = folder / "fragments.mp4"
+        """What the GPU host has sent so far."""
+        self.video = folder / "video.mp4"
+        """The finished video; there only when it is whole."""
+
+
+class MediaStore:
+    """Keeps media under a directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self) -> tuple[str, JobMedia]:
+        """A new job id, and its empty folder."""
+        job_id = uuid.uuid4().hex
+        media = self.of(job_id)
+        media.folder.mkdir(parents=True)
+        return job_id, media
+
+    def of(self, job_id: str) -> JobMedia:
+        """The files of a job that the JobStore knows."""
+        return JobMedia(self._root / job_id)
+
+    def remove(self, job_id: str) -> None:
+        """Delete whatever a job has on disk."""
+        shutil.rmtree(self.of(job_id).folder, ignore_errors=True)
+
+
+def write(upload: IO[bytes], path: Path) -> None:
+    """Copy an upload to its place, piece by piece."""
+    upload.seek(0)
+    with path.open("wb") as file:
+        shutil.copyfileobj(upload, file, 1 << 20)
