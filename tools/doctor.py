@@ -1,23 +1,20 @@
 """Look for what is missing on this machine, and name the line that mends it."""
 
-import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-from tools.environment import ROOT, Environment, SetupFailed, pins, refuse_unsupported_platform, say
+from tools.environment import ROOT, Environment, SetupFailed, refuse_unsupported_platform, say
 from tools.interpreter import USABLE, version_of
 from tools.services import PORTS, port_is_free
 
 NEEDED_DISK_GB = 2.0
-PACKAGES = """
-import importlib.metadata as metadata, json, sys
-print(json.dumps({d.metadata["Name"]: d.version for d in metadata.distributions()}))
-"""
 
 
 class Finding(NamedTuple):
@@ -60,8 +57,8 @@ def findings(environment: Environment | None = None) -> Iterator[Finding]:
     packages = _packages(environment)
     yield packages
     if packages.good:
-        yield from _list(environment, "voices", ["-m", "backend", "voices"])
-        yield from _list(environment, "engines", ["-m", "gpu_service", "engines"])
+        yield _offline_voice(environment)
+        yield from _engines(environment)
 
 
 def _platform() -> Finding:
@@ -85,27 +82,31 @@ def _disk() -> Finding:
 def _packages(environment: Environment) -> Finding:
     if version_of(str(environment.python)) not in USABLE:
         return Finding("no environment yet", False, "python3 run.py demo")
-    answer = _output(environment, ["-c", PACKAGES])
-    installed = {_normal(name): version for name, version in json.loads(answer or "{}").items()}
-    wanted = {
-        name: pin for lock in environment.locks("default") for name, pin in pins(lock).items()
-    }
-    wrong = [
-        f"{name} {installed.get(_normal(name), 'missing')}, wanted {version}"
-        for name, version in wanted.items()
-        if installed.get(_normal(name)) != version
-    ]
+    wrong = environment.differences("default")
     if wrong:
-        return Finding("packages: " + "; ".join(wrong), False, "python3 run.py demo")
-    return Finding(f"{len(wanted)} packages as locked", True)
+        fix = f"rm -r {environment.folder}; python3 run.py demo"
+        return Finding("packages: " + "; ".join(wrong), False, fix)
+    return Finding("packages as locked", True)
 
 
-def _list(environment: Environment, what: str, command: list[str]) -> Iterator[Finding]:
-    answer = _output(environment, command)
+def _offline_voice(environment: Environment) -> Finding:
+    with tempfile.TemporaryDirectory() as folder:
+        target = str(Path(folder) / "hello.wav")
+        speak = ["-m", "backend", "speak", "Hello.", "--voice", "espeak:en-us", "-o", target]
+        said = _output(environment, speak)
+    return Finding(
+        f"offline voice: {said or 'espeak-ng does not speak'}",
+        bool(said),
+        f"{environment.python} -m pip install --force-reinstall --no-deps espeakng-loader",
+    )
+
+
+def _engines(environment: Environment) -> Iterator[Finding]:
+    listed = _output(environment, ["-m", "gpu_service", "engines"])
     yield Finding(
-        f"{what}: {len(answer.splitlines())}",
-        bool(answer),
-        f"{environment.python} {' '.join(command)}",
+        "engines:\n      " + (listed.replace("\n", "\n      ") or "none"),
+        bool(listed),
+        f"{environment.python} -m gpu_service engines",
     )
 
 
@@ -118,7 +119,3 @@ def _output(environment: Environment, command: list[str]) -> str:
         check=False,
     )
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _normal(name: str) -> str:
-    return name.lower().replace("_", "-").replace(".", "-")

@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings
 import backend.settings
 import frontend.settings
 import gpu_service.settings
+from tools.environment import ROOT
 
 HEAD = """\
 # Settings of the three services, each with its default. Copy this file to .env and uncomment what
@@ -46,6 +48,10 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if value is None or value is PydanticUndefined or isinstance(value, SecretStr):
         return ""
+    if isinstance(value, Path) and value.is_relative_to(ROOT):
+        value = value.relative_to(ROOT)  # the same text in every checkout
+    if isinstance(value, Path):
+        return value.as_posix()
     plain = to_jsonable_python(value)
     return plain if isinstance(plain, str) else json.dumps(plain)
 

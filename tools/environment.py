@@ -97,14 +97,10 @@ class Environment:
             )
 
     def _install(self, name: str) -> None:
-        requirements = [f"--requirement={path}" for path in self.locks(name)]
-        total = len({package for path in self.locks(name) for package in pins(path)})
+        total = len({package for path in self.locks(name) for package, _ in pins(path)})
         say(f"set-up: installing {total} packages from requirements/")
-        command = [str(self.python), "-m", "pip", "install", "--no-input", "--no-compile"]
-        command += ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-        # mediapipe's own metadata asks for packages that it never imports, hence --no-deps.
         with subprocess.Popen(
-            [*command, "--require-hashes", *requirements],
+            [*self._pip(name), "--no-compile"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -117,6 +113,20 @@ class Environment:
                 + "\n  ".join(lines[-12:])
                 + "\nCheck the network (or the index that pip is set to) and run this again."
             )
+
+    def _pip(self, name: str) -> list[str]:
+        """The command that installs a set."""
+        command = [str(self.python), "-m", "pip", "install", "--no-input", "--only-binary=:all:"]
+        # mediapipe's own metadata asks for packages that it never imports, hence --no-deps.
+        command += ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        return command + [f"--requirement={path}" for path in self.locks(name)]
+
+    def differences(self, name: str) -> list[str]:
+        """What pip says where the installed packages are not those of the set's locks."""
+        command = [*self._pip(name), "--dry-run", "--no-index"]
+        done = subprocess.run(command, cwd=self.root, text=True, check=False, capture_output=True)
+        lines = (done.stdout + done.stderr).splitlines()
+        return [line for line in lines if line.startswith(("Would install", "ERROR"))]
 
     def _fingerprint(self, name: str) -> str:
         digest = hashlib.sha256()
@@ -168,10 +178,10 @@ def _report_progress(output: Iterable[str], total: int) -> list[str]:
     return lines
 
 
-def pins(lock: Path) -> dict[str, str]:
-    """Names and versions that a lock pins, whatever their environment markers."""
-    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.M)
-    return dict(found)
+def pins(lock: Path) -> set[tuple[str, str]]:
+    """Names and versions in a lock; it may pin a package once for each Python or system."""
+    text = lock.read_text(encoding="utf-8")
+    return set(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", text, re.M))
 
 
 def refuse_unsupported_platform() -> None:

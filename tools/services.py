@@ -1,12 +1,14 @@
 """Start the three services as processes, watch them, and stop them whatever happens."""
 
 import contextlib
+import json
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -55,11 +57,11 @@ class Stack(NamedTuple):
         """
         deadline = time.monotonic() + START_SECONDS
         for service in self.services:
-            while not _healthy(service.health_url):
+            while ailment := _ailment(service.health_url):
                 self.check()
                 if time.monotonic() > deadline:
                     raise ServiceDied(
-                        f"the {service.name} was not ready after {START_SECONDS:.0f} s. "
+                        f"the {service.name} was not ready after {START_SECONDS:.0f} s: {ailment}. "
                         f"Its last log lines:\n{service.last_lines()}"
                     )
                 time.sleep(0.1)
@@ -225,12 +227,17 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         _signal(process, signal.SIGKILL)
 
 
-def _healthy(url: str) -> bool:
+def _ailment(url: str) -> str:
+    """What a health check says is wrong; empty where nothing is."""
     try:
-        with _DIRECT.open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+        with _DIRECT.open(url, timeout=5):
+            return ""
+    except urllib.error.HTTPError as error:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.load(error)["detail"])
+        return f"it answers {error.code}"
+    except OSError as error:
+        return f"it does not answer ({error})"
 
 
 def free_ports() -> dict[str, int]:
