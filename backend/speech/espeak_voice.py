@@ -23,7 +23,7 @@ FEMALE_VARIANT = "f3"
 FEMALE_SUFFIX = "+female"
 
 # Constants of espeak-ng's speak_lib.h.
-_AUDIO_OUTPUT_RETRIEVAL = 1
+_AUDIO_OUTPUT_SYNCHRONOUS = 2  # with RETRIEVAL (1), another thread calls back after Synth returned
 _PHONEME_EVENTS, _PHONEMES_AS_IPA, _DONT_EXIT = 0x0001, 0x0002, 0x8000
 _CHARS_UTF8 = 1
 _EVENT_END, _EVENT_PHONEME = 0, 7
@@ -119,7 +119,7 @@ class _Library:
         options = _PHONEME_EVENTS | _PHONEMES_AS_IPA | _DONT_EXIT
         data = _data_path(Path(espeakng_loader.get_data_path()))
         self.sample_rate: int = self._lib.espeak_Initialize(
-            _AUDIO_OUTPUT_RETRIEVAL, 100, str(data).encode(), options
+            _AUDIO_OUTPUT_SYNCHRONOUS, 100, str(data).encode(), options
         )
         if self.sample_rate <= 0:
             raise SpeechFailed("espeak-ng could not be started: its data are missing")
