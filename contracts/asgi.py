@@ -1,7 +1,7 @@
 """What the ASGI services do alike: problem answers, and a limit on request bodies."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from contracts.errors import (
@@ -39,14 +39,6 @@ def framework_error(status: int, detail: str) -> LipSyncError:
         if error_class.http_status == status:
             return error_class(detail)
     return InvalidInput(detail) if 400 <= status < 500 else LipSyncError(detail)
-
-
-def rejected_fields(errors: Iterable[Mapping[str, Any]]) -> str:
-    """Pydantic's list of errors as one sentence that names each field."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in error['loc'] if part != 'body')}: {error['msg']}"
-        for error in errors
-    )
 
 
 async def send_problem(

@@ -1,13 +1,12 @@
 """A face and a speech in, a video out: the only place where all the stages meet."""
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +15,12 @@ from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderRepo
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
 from gpu_service.compose import compose
-from gpu_service.data import FacePatch, Frame
+from gpu_service.data import FacePatch, FaceSource, Frame
 from gpu_service.engines.base import Engine
-from gpu_service.faces.track import track_face
+from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
 from gpu_service.media.encode import Encoder, Fragment
 from gpu_service.timeline import Timeline, plan
-
-log = logging.getLogger(__name__)
 
 Emit = Callable[[Record, bytes], None]
 """emit(record, payload): called from the thread that renders; raises to stop the render."""
@@ -94,7 +91,7 @@ def render(
     emit(EventRecord(name="engine", value=info.name), b"")
     progress("track", 0, 1)
     with clock.stage("track"):
-        track = track_face(source, timeline.fps, options.face, progress)
+        track = track_faces(source, timeline.fps, options, progress)
     progress("prepare", 0, 1)
     with clock.stage("prepare"):
         avatar = engine.prepare(track, options, progress)
@@ -107,11 +104,11 @@ def render(
         sound=sound,
         label=f"AI-generated video; face animated by {info.name} {info.version}, LipSync Studio",
     )
-    frames = _draw(patches, next(source.frames()), timeline.num_frames)
+    frames = _draw(patches, source, timeline.num_frames)
     # The thread that iterates an engine must also be the one that closes it.
     with closing(frames), closing(encoder):
         untouched = _write(frames, timeline, encoder, clock, emit)
-    report = RenderReport(
+    return RenderReport(
         engine=info.name,
         engine_version=info.version,
         width=source.width,
@@ -124,21 +121,20 @@ def render(
         ignored=_ignored(options, info),
         warnings=track.warnings,
     )
-    log.info("rendered %.2f s with %s: %s", report.seconds, info.name, report.stage_seconds)
-    return report
 
 
 def _draw(
-    patches: Iterator[FacePatch], photo: Frame, num_frames: int
+    patches: Iterator[FacePatch], source: FaceSource, num_frames: int
 ) -> Generator[tuple[Frame, bool]]:
-    """Each output frame, and whether the engine drew on it."""
+    """Each output frame, and whether the engine drew on it; a source that ends starts over."""
+    again = chain.from_iterable(source.frames() for _ in count())
     try:
         patch = next(patches, None)
-        for index in range(num_frames):
+        for index, frame in zip(range(num_frames), again, strict=False):
             if patch is None or patch.frame_index != index:
-                yield photo, False
+                yield frame, False
                 continue
-            yield compose(photo, patch), True
+            yield compose(frame, patch), True
             patch = next(patches, None)
     finally:
         if isinstance(patches, Generator):

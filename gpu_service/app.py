@@ -1,0 +1,53 @@
+"""Puts the GPU host together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from contracts.asgi import BodyLimit
+from gpu_service.auth import BearerToken
+from gpu_service.engines.registry import ENGINES, Engines
+from gpu_service.routes import engines, errors, health, render
+from gpu_service.routes.runs import Renders
+from gpu_service.settings import Settings
+
+
+def create_app(
+    settings: Settings | None = None, known_engines: Mapping[str, str] = ENGINES
+) -> FastAPI:
+    """The GPU host as an ASGI app.
+
+    Args:
+        settings: As from the environment when None.
+        known_engines: Import string by name.
+    """
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Loaded before the first caller comes, who would otherwise wait for it.
+        await asyncio.to_thread(app.state.engines.statuses)
+        yield
+        await app.state.renders.close()
+
+    app = FastAPI(
+        title="LipSync Studio GPU host",
+        summary="Where the engines are: a face and a speech in, a video out.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    app.state.settings = settings
+    app.state.engines = Engines(settings.engine_names, known_engines)
+    app.state.renders = Renders(settings.max_concurrent)
+    for router in (render.router, engines.router, health.router):
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(
+        BearerToken,
+        token=settings.token.get_secret_value(),
+        drain_bytes=settings.max_upload_bytes,
+    )
+    return app

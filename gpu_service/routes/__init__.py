@@ -1,0 +1,1 @@
+"""The GPU host's HTTP: thin routes that own threads and cancellation."""

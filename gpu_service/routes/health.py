@@ -1,0 +1,33 @@
+"""Is the host up, and what can it do."""
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict
+
+router = APIRouter(tags=["host"])
+
+
+class HealthView(BaseModel):
+    """What the host says of itself to anybody."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    status: str = "ok"
+    device: str = "cpu"
+    """What engines run on."""
+    engines_ready: tuple[str, ...]
+    """Names of the engines that can render now."""
+    renders_running: int
+    renders_max: int
+    """More renders at a time are refused with 503."""
+
+
+@router.get("/health", summary="Is the host up")
+def get_health(request: Request) -> HealthView:
+    """Open to all: device, engines that are ready, and how busy the host is."""
+    state = request.app.state
+    statuses = state.engines.statuses()
+    return HealthView(
+        engines_ready=tuple(status.info.name for status in statuses if status.ready),
+        renders_running=state.renders.running,
+        renders_max=state.settings.max_concurrent,
+    )

@@ -1,0 +1,239 @@
+"""Renders over HTTP: whole as MP4, or as records while they are made."""
+
+import logging
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple
+
+from fastapi import APIRouter, File, Form, Header, Request, Response, UploadFile
+from fastapi.responses import StreamingResponse
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.errors import (
+    PROBLEM_JSON,
+    Cancelled,
+    CheckpointMissing,
+    ErrorBody,
+    InvalidInput,
+    LipSyncError,
+    OptionRejected,
+)
+from contracts.lipsync import LipSyncOptions, RenderReport
+from contracts.marks import PhonemeMark
+from contracts.records import (
+    RECORDS_MEDIA_TYPE,
+    EndRecord,
+    ErrorRecord,
+    EventRecord,
+    Framed,
+    ProgressRecord,
+    encode_record,
+)
+from gpu_service.engines.registry import Engines
+from gpu_service.render import Emit, RenderRequest, render
+from gpu_service.routes.errors import rejected_fields
+from gpu_service.routes.runs import Renders, Run
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS: Final = 2.0
+"""Longest silence on the wire while a render works."""
+LOOK_SECONDS: Final = 0.5
+"""How often a caller who waits for a whole answer is looked for."""
+
+_MARKS = TypeAdapter(tuple[PhonemeMark, ...])
+_ERROR = {"content": {PROBLEM_JSON: {}}, "model": ErrorBody}
+
+router = APIRouter(
+    tags=["render"],
+    responses=dict.fromkeys((401, 404, 413, 415, 422, 500, 503), _ERROR),
+)
+
+
+class Video(NamedTuple):
+    """A finished MP4."""
+
+    report: RenderReport
+    data: bytes
+
+
+@router.post(
+    "/render",
+    summary="A face and a speech in, a video out",
+    response_class=Response,
+    responses={200: {"content": {"video/mp4": {}, RECORDS_MEDIA_TYPE: {}}}},
+)
+async def post_render(
+    request: Request,
+    face: Annotated[UploadFile, File(description="A photo, or a video.")],
+    speech: Annotated[UploadFile, File(description="Any audio, or a video with sound.")],
+    options: Annotated[str, Form(description="JSON of LipSyncOptions.")] = "{}",
+    marks: Annotated[str | None, Form(description="JSON list of PhonemeMark.")] = None,
+    accept: Annotated[str, Header()] = "video/mp4",
+    idempotency_key: Annotated[str | None, Header(pattern=r"^[A-Za-z0-9._~-]{1,128}$")] = None,
+) -> Response:
+    """Render one video.
+
+    `Accept: video/mp4` answers with the whole MP4, `application/vnd.lipsync.records` with
+    records as they are made: the engine, progress, fragments of MP4, and the report.
+    """
+    order = RenderRequest(
+        face=await face.read(),
+        speech=await speech.read(),
+        options=_parse_options(options),
+        marks=_parse_marks(marks),
+    )
+    render_id = idempotency_key or uuid.uuid4().hex
+    if RECORDS_MEDIA_TYPE in accept:
+        return await _answer_records(request, order, render_id)
+    return await _answer_video(request, order, render_id)
+
+
+@router.post(
+    "/run-wav2lip",
+    summary="An image and an audio in, one MP4 out",
+    response_class=Response,
+    responses={200: {"content": {"video/mp4": {}}}},
+)
+async def post_run_wav2lip(
+    request: Request,
+    image: Annotated[UploadFile, File(description="A photo, or a video.")],
+    audio: Annotated[UploadFile, File(description="Any audio, or a video with sound.")],
+    engine: Annotated[str, Form(description="`auto` takes whatever engine is ready.")] = "wav2lip",
+) -> Response:
+    """Render with Wav2Lip, or with another engine if asked; `X-Engine` says which."""
+    engines: Engines = request.app.state.engines
+    if engine == "wav2lip" and engine not in engines.known:
+        raise CheckpointMissing(
+            "this host has no Wav2Lip checkpoint",
+            hint="Send engine=auto to render with an engine that is ready.",
+        )
+    order = RenderRequest(
+        face=await image.read(),
+        speech=await audio.read(),
+        options=_validated_options(engine=engine),
+    )
+    return await _answer_video(request, order, uuid.uuid4().hex)
+
+
+def _parse_options(text: str) -> LipSyncOptions:
+    try:
+        return LipSyncOptions.model_validate_json(text)
+    except ValidationError as error:
+        raise OptionRejected(rejected_fields(error.errors())) from error
+
+
+def _validated_options(**fields: str) -> LipSyncOptions:
+    try:
+        return LipSyncOptions.model_validate(fields)
+    except ValidationError as error:
+        raise OptionRejected(rejected_fields(error.errors())) from error
+
+
+def _parse_marks(text: str | None) -> tuple[PhonemeMark, ...] | None:
+    if text is None:
+        return None
+    try:
+        return _MARKS.validate_json(text)
+    except ValidationError as error:
+        raise InvalidInput(f"marks: {rejected_fields(error.errors()[:3])}") from error
+
+
+async def _answer_video(request: Request, order: RenderRequest, render_id: str) -> Response:
+    renders: Renders = request.app.state.renders
+    run = renders.start(partial(_render_video, request.app.state.engines, order))
+    try:
+        while await _next_while_connected(run, request):
+            pass
+        video = run.result()
+    finally:
+        run.stop()
+    _log_end(render_id, video.report)
+    headers = {"X-Engine": video.report.engine, "Render-Id": render_id}
+    return Response(video.data, media_type="video/mp4", headers=headers)
+
+
+def _render_video(engines: Engines, order: RenderRequest, emit: Emit) -> Video:
+    with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
+        file = Path(folder) / "video.mp4"
+        report = render(order, engines.resolve(order.options.engine), emit, file)
+        return Video(report, file.read_bytes())
+
+
+async def _answer_records(request: Request, order: RenderRequest, render_id: str) -> Response:
+    renders: Renders = request.app.state.renders
+    run = renders.start(partial(_render_records, request.app.state.engines, order))
+    try:
+        first = await _next_while_connected(run, request)
+        if first is None:
+            run.result()
+    except BaseException:
+        run.stop()
+        raise
+    headers = {"Render-Id": render_id}
+    if first and isinstance(first.record, EventRecord):
+        headers["X-Engine"] = first.record.value
+    return StreamingResponse(
+        _records(run, first, render_id), media_type=RECORDS_MEDIA_TYPE, headers=headers
+    )
+
+
+def _render_records(engines: Engines, order: RenderRequest, emit: Emit) -> RenderReport:
+    return render(order, engines.resolve(order.options.engine), emit)
+
+
+async def _next_while_connected(run: Run[Any], request: Request) -> Framed | None:
+    """The run's next record; the caller is looked for while it takes long.
+
+    Raises:
+        Cancelled: The caller has hung up.
+    """
+    while True:
+        try:
+            return await run.next(LOOK_SECONDS)
+        except TimeoutError:
+            if await request.is_disconnected():
+                raise Cancelled("the caller has hung up") from None
+
+
+async def _records(
+    run: Run[RenderReport], first: Framed | None, render_id: str
+) -> AsyncIterator[bytes]:
+    """The run's records on the wire; leaving early stops the run."""
+    framed = first
+    progress = ProgressRecord(stage="decode", done=1, total=1)
+    try:
+        while framed is not None:
+            if isinstance(framed.record, ProgressRecord):
+                progress = framed.record
+            yield encode_record(framed.record, framed.payload)
+            try:
+                framed = await run.next(HEARTBEAT_SECONDS)
+            except TimeoutError:
+                framed = Framed(progress)
+        yield encode_record(_last_record(run, render_id))
+    finally:
+        run.stop()
+
+
+def _last_record(run: Run[RenderReport], render_id: str) -> EndRecord | ErrorRecord:
+    try:
+        report = run.result()
+    except LipSyncError as error:
+        log.info("render %s: %s, %s", render_id, error.code, error.detail)
+        return ErrorRecord(error=error.body(render_id))
+    _log_end(render_id, report)
+    return EndRecord(report=report)
+
+
+def _log_end(render_id: str, report: RenderReport) -> None:
+    log.info(
+        "render %s: %.2f s of video with %s, seconds by stage: %s",
+        render_id,
+        report.seconds,
+        report.engine,
+        report.stage_seconds,
+    )
