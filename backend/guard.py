@@ -49,7 +49,11 @@ class Guard:
             )
         # Programs send no Origin; browsers send one with every POST.
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != host:
+        if (
+            origin is not None
+            and origin not in self._origins
+            and origin.rpartition("//")[2] != host
+        ):
             raise OriginRefused(
                 f"pages of {origin[:80]!r} may not call the backend",
                 hint="Name the page's origin in BACKEND_ALLOWED_ORIGINS if you trust it.",

@@ -145,7 +145,8 @@ class GpuClient:
             try:
                 return ask()
             except Busy as busy:
-                seconds = min(busy.retry_after_seconds or 1.0, MAX_RETRY_AFTER_SECONDS)
+                asked = busy.retry_after_seconds
+                seconds = min(1.0 if asked is None else asked, MAX_RETRY_AFTER_SECONDS)
                 log.info("the GPU host is busy, asking again in %.1f s", seconds)
                 if stop.wait(seconds):
                     raise Cancelled("stopped while the GPU host was busy") from busy

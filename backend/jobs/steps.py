@@ -54,12 +54,23 @@ class Steps:
             options=LipSyncOptions.model_validate(job.options),
             marks=marks,
         )
+        try:
+            return self._render_and_finish(order, media, stop)
+        finally:
+            media.fragments.unlink(missing_ok=True)
+
+    def _render_and_finish(
+        self, order: RenderOrder, media: JobMedia, stop: threading.Event
+    ) -> RenderReport:
         report = self._render(order, media, stop)
-        self._jobs.update(job.id, lambda job: job.took(**report.stage_seconds))
-        with self._timed(job.id, "finish"):
-            self._jobs.update(job.id, lambda job: job.reach(JobStage.FINISHING, RENDERED_PROGRESS))
+
+        def rendered(job: Job) -> None:
+            job.took(**report.stage_seconds)
+            job.reach(JobStage.FINISHING, RENDERED_PROGRESS)
+
+        self._jobs.update(order.key, rendered)
+        with self._timed(order.key, "finish"):
             finish(media.fragments, media.video, f"{report.engine} {report.engine_version}")
-        media.fragments.unlink()
         return report
 
     def _speak(self, job: Job, media: JobMedia) -> Sequence[PhonemeMark] | None:

@@ -9,6 +9,7 @@ from backend.jobs.job import Job
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
 from contracts.errors import Busy, Cancelled, ErrorBody, LipSyncError, RenderFailed
+from contracts.jobs import JobState
 from contracts.lipsync import RenderReport
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Worker:
     def start(self) -> None:
         """Take up what an earlier process left undone, then work."""
         for job in self._jobs.unfinished():
-            if job.state == "running":
+            if job.state == JobState.RUNNING:
                 log.info("job %s is taken up again", job.id)
                 self._jobs.update(job.id, Job.requeue)
             self.enqueue(job.id)
@@ -73,7 +74,7 @@ class Worker:
                 return future
             self._waiting.setdefault(job_id, []).append(future)
         # Looked up after registering: a job that ends in between is seen by one of the two.
-        if self._jobs.get(job_id).view().state.final:
+        if JobState(self._jobs.get(job_id).state).final:
             self._tell(job_id)
         return future
 

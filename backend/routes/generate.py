@@ -38,7 +38,9 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 Prefer = Annotated[
     str | None,
-    Header(description="`respond-async` answers 202 with the job at once.", examples=[""]),
+    Header(
+        description="`respond-async` answers 202 with the job at once.", examples=["respond-async"]
+    ),
 ]
 
 

@@ -1,6 +1,6 @@
 """Whether the backend lives, and whether it can make a video."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from backend.dependencies import ServicesDep
@@ -28,6 +28,18 @@ class Readiness(Health):
 def live() -> Health:
     """The process answers."""
     return Health()
+
+
+class Version(BaseModel):
+    """Which backend this is."""
+
+    version: str
+
+
+@router.get("/version")
+def show_version(request: Request) -> Version:
+    """Which version of the product answers."""
+    return Version(version=request.app.version)
 
 
 @router.get("/health/ready", responses=problems(502, 503))

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import espeakng_loader
 import numpy as np
@@ -30,6 +30,8 @@ _EVENT_END, _EVENT_PHONEME = 0, 7
 _RATE, _RANGE = 1, 4
 _OK = 0
 
+_MUTE = frozenset({"fo", "kaa", "xex"})
+"""Languages that the packaged library lists and has no dictionary for."""
 _MAX_DATA_PATH = 120
 """espeak-ng 1.52 overruns a buffer, and ends the process, from about 160 characters on."""
 _LOCK = threading.Lock()
@@ -101,6 +103,13 @@ class _Take:
         return 0
 
 
+class _Language(NamedTuple):
+    name: str
+    """For people."""
+    identifier: str
+    """For the library, which does not find every voice by its tag."""
+
+
 class _Library:
     def __init__(self) -> None:
         self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -124,16 +133,18 @@ class _Library:
         if self.sample_rate <= 0:
             raise SpeechFailed("espeak-ng could not be started: its data are missing")
 
-    def languages(self) -> dict[str, str]:
-        """Name for people by language tag."""
+    def languages(self) -> dict[str, _Language]:
+        """What can be spoken, by language tag."""
         voices = self._lib.espeak_ListVoices(None)
-        languages: dict[str, str] = {}
+        languages: dict[str, _Language] = {}
         i = 0
         while voices[i]:
             voice = voices[i].contents
             # One byte of priority stands before the tag.
             tag = ctypes.string_at(voice.languages + 1).decode()
-            languages.setdefault(tag, voice.name.decode().strip())
+            found = _Language(voice.name.decode().strip(), voice.identifier.decode())
+            if tag not in _MUTE:
+                languages.setdefault(tag, found)
             i += 1
         return languages
 
@@ -172,22 +183,22 @@ class EspeakVoices:
 
     def __init__(self) -> None:
         with _LOCK:
-            languages = _library().languages()
+            self._languages = _library().languages()
         self.voices: Sequence[Voice] = tuple(
             Voice(
                 id=f"espeak:{tag}{suffix}",
-                name=f"{name}{', female' if suffix else ''} (offline)",
+                name=f"{language.name}{', female' if suffix else ''} (offline)",
                 language=tag,
                 online=False,
                 marks=True,
             )
-            for tag, name in languages.items()
+            for tag, language in self._languages.items()
             for suffix in ("", FEMALE_SUFFIX)
         )
 
     def speak(self, sentence: str, voice: Voice) -> Spoken:
         """Speak one sentence, with a mark for each phoneme."""
-        name = voice.language
+        name = self._languages[voice.language].identifier
         if voice.id.endswith(FEMALE_SUFFIX):
             name += f"+{FEMALE_VARIANT}"
         with _LOCK:

@@ -6,7 +6,7 @@ import av
 import av.error
 from av.container import InputContainer, OutputContainer
 
-from contracts.errors import UpstreamError
+from contracts.errors import GpuAnswerBroken
 
 LABEL = "comment"
 """The metadata key that says the video is AI-generated."""
@@ -21,7 +21,7 @@ def finish(fragments: Path, video: Path, made_by: str) -> None:
         made_by: Engine and version, for the label when the fragments carry none.
 
     Raises:
-        UpstreamError: The fragments are no video.
+        GpuAnswerBroken: The fragments are no video.
     """
     unfinished = video.with_suffix(".part")
     try:
@@ -31,7 +31,8 @@ def finish(fragments: Path, video: Path, made_by: str) -> None:
         ):
             _copy(source, target, made_by)
     except (av.error.FFmpegError, ValueError) as error:
-        raise UpstreamError("the GPU host's answer is not a video") from error
+        unfinished.unlink(missing_ok=True)
+        raise GpuAnswerBroken("the GPU host's answer is not a video") from error
     unfinished.replace(video)
 
 

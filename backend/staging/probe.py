@@ -1,6 +1,7 @@
 """What is this file: kind from its bytes, pixels, seconds; refuses what the limits forbid."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -138,10 +139,10 @@ def _has_pictures(stream: VideoStream) -> bool:
 
 def _count_seconds(container: InputContainer) -> float:
     stream = container.streams.audio[0]
-    seconds = 0.0
+    seconds = Fraction(0)
     try:
         for frame in container.decode(stream):
-            seconds += frame.samples / frame.sample_rate
+            seconds += Fraction(frame.samples, frame.sample_rate)
             if seconds > MAX_SPEECH_SECONDS:
                 raise SpeechTooLong(
                     f"the speech is longer than {MAX_SPEECH_SECONDS / 60:.0f} minutes"
@@ -150,4 +151,4 @@ def _count_seconds(container: InputContainer) -> float:
         # A recording that was cut off ends in a broken packet; what came before it can be used.
         if seconds == 0:
             raise UndecodableMedia("the recording can't be decoded") from error
-    return seconds
+    return float(seconds)

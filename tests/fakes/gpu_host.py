@@ -124,10 +124,10 @@ class _Door(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802 - the base class's name
+    def do_GET(self) -> None:
         self._guarded(lambda: self._send(200, "application/json", _engines()))
 
-    def do_POST(self) -> None:  # noqa: N802 - the base class's name
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.host.headers.append(dict(self.headers))
         self.host.forms.append(_form(self.headers["Content-Type"], body))

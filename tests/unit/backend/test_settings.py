@@ -1,0 +1,33 @@
+import pytest
+from pydantic import ValidationError
+
+from backend.settings import Settings, is_loopback
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"])
+def test_loopback_needs_no_token(host):
+    assert is_loopback(host)
+    assert Settings(_env_file=None, host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "studio.example"])  # noqa: S104
+def test_beyond_loopback_a_token_is_mandatory(host):
+    with pytest.raises(ValidationError, match="set BACKEND_TOKEN"):
+        Settings(_env_file=None, host=host)
+    assert Settings(_env_file=None, host=host, token="a secret").host == host
+
+
+def test_settings_come_from_the_environment_and_hide_secrets(monkeypatch):
+    monkeypatch.setenv("BACKEND_PORT", "8123")
+    monkeypatch.setenv("BACKEND_GPU_TOKEN", "a canary")
+    settings = Settings(_env_file=None)
+    assert settings.port == 8123
+    assert settings.gpu_token.get_secret_value() == "a canary"
+    assert "canary" not in repr(settings)
+
+
+def test_the_job_database_lies_in_the_data_directory_unless_named(tmp_path):
+    ours = Settings(_env_file=None, data_dir=tmp_path)
+    assert ours.sqlalchemy_url == f"sqlite:///{tmp_path.as_posix()}/jobs.sqlite3"
+    theirs = Settings(_env_file=None, database_url="postgresql://db/jobs")
+    assert theirs.sqlalchemy_url == "postgresql://db/jobs"
