@@ -82,7 +82,7 @@ _VOWELS: Final[dict[str, Articulation]] = {
 }
 
 _CONSONANT_CLASSES: Final[tuple[tuple[str, Articulation], ...]] = (
-    ("pbmɓʘ", _CLOSED),
+    ("pbmɓʙʘ", _CLOSED),
     ("fvɱⱱ", _TEETH),
     ("ʋβɸ", _NEAR_CLOSED),
     ("tdnlrɾɗʈɖɳɭɽɺɬɮʎɲɟcʄǀǃǂǁɫ", _TONGUE_TIP),
@@ -92,7 +92,7 @@ _CONSONANT_CLASSES: Final[tuple[tuple[str, Articulation], ...]] = (
     ("ɹɻ", Articulation(0.2, -0.2, 0.45, 0.5, 0.5)),
     ("jʝ", _PALATAL),
     ("wʍɥ", _LABIAL_GLIDE),
-    ("kgɡŋxɣɰqɢɴχʁʀɠʛ", _TONGUE_BACK),
+    ("kgɡŋxɣɰqɢɴχʁʀɠʛʟ", _TONGUE_BACK),
     ("hɦħʕʔʜʢʡ", _THROAT),
 )
 

@@ -30,6 +30,8 @@ _LIVELY = 1.15
 _BURST_LEAD = 0.015
 _LONGEST_BURST = 0.06
 _SHORTEST_CLOSURE = 0.05
+# A contact that low frame rates stretch stays near the onset that the ear waits for.
+_LATEST_CENTRE = 0.02
 _TEETH_OPEN = 0.1
 _FORGET_SECONDS = 0.3
 
@@ -90,18 +92,22 @@ class MarkShapes:
             start = end
 
     def _contact(self, start: float, end: float, lips: str) -> _Pulse:
-        if lips == "closed" and end - start < _LONGEST_BURST:
+        length = end - start
+        if lips == "closed" and length < _LONGEST_BURST:
             centre, length = start - _BURST_LEAD, 0.0
         else:
-            centre, length = (start + end) / 2, end - start - _PULSE_FLANK / 2
+            centre, length = (start + end) / 2, length - _PULSE_FLANK / 2
+        if length < self._shortest_pulse:
+            centre = min(centre, start + _LATEST_CENTRE)
         half = max(length, self._shortest_pulse) / 2
         return _Pulse(centre - half, centre + half, lips)
 
     def _pulse(self, lips: str, seconds: float) -> float:
+        horizon = seconds + LOOK_AHEAD_SECONDS
         return max(
             (
                 _flanks(pulse, seconds, _PULSE_FLANK, _PULSE_FLANK)
-                for pulse in self._pulses
+                for pulse in takewhile(lambda pulse: pulse.start < horizon, self._pulses)
                 if pulse.lips == lips
             ),
             default=0.0,

@@ -33,6 +33,8 @@ _WINDOW_CENTRE_SECONDS: Final = WINDOW / 2 / SPEECH_RATE
 # Mouths move before they are heard.
 _LEAD_SECONDS: Final = 0.04
 _SMOOTH_ROWS: Final = 7.0
+# Lips meet and part faster than the jaw moves.
+_CONTACT_ROWS: Final = 4.0
 
 
 class SoundShapes:
@@ -69,11 +71,12 @@ class SoundShapes:
             self._shapes.popleft()
             oldest += 1
         rows = np.arange(first, math.floor(centre + _SMOOTH_ROWS) + 1)
-        weights = 1 + np.cos(np.pi * (rows - centre) / _SMOOTH_ROWS)
         places = np.clip(rows - oldest, 0, len(self._shapes) - 1)
         track = np.stack([self._shapes[place] for place in places])
-        smooth = (weights[:, None] * track).sum(axis=0) / weights.sum()
-        return MouthShape(*smooth.tolist())
+        offsets = np.asarray(rows - centre, np.float64)
+        opening, width, rounding = _smoothed(track[:, :3], offsets, _SMOOTH_ROWS)
+        closure, fv = _smoothed(track[:, 3:], offsets, _CONTACT_ROWS)
+        return MouthShape(opening * (1 - closure) * (1 - 0.7 * fv), width, rounding, closure, fv)
 
     def _hear(self, rows: Rows) -> None:
         if self._context is None:
@@ -90,7 +93,7 @@ class SoundShapes:
 def _shapes(
     context: Rows, gate: NDArray[np.float64], loudness: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Unsmoothed shapes of the rows that are due, one MouthShape a row."""
+    """Shapes of the rows that are due, neither smoothed nor pulled down by contacts of the lips."""
     now = context[_NOW]
     jaw = np.clip((now[:, F1] - 330.0) / 400.0, 0.0, 1.0)
     hiss = np.clip((now[:, HISS] - 0.15) / 0.5, 0.0, 1.0)
@@ -103,8 +106,16 @@ def _shapes(
     width = speaking * (0.7 * front * (1.0 - 0.5 * hiss) + 0.3 * hiss) - 0.6 * rounding
     faint = np.clip((0.75 - loudness) / 0.3, 0.0, 1.0)
     fv = speaking * np.clip(2.0 * hiss - 1.0, 0.0, 1.0) * faint
-    opening = opening * (1.0 - closure) * (1.0 - 0.7 * fv)
     return np.stack((opening, width, rounding, closure, fv), axis=1)
+
+
+def _smoothed(
+    track: NDArray[np.float64], offsets: NDArray[np.float64], reach: float
+) -> list[float]:
+    """Mean of the rows, weighted by a cosine that ends `reach` rows away."""
+    weights = np.cos(np.pi / 2 * np.clip(offsets / reach, -1.0, 1.0))
+    smoothed: list[float] = ((weights[:, None] * track).sum(axis=0) / weights.sum()).tolist()
+    return smoothed
 
 
 def _dips(context: Rows) -> NDArray[np.float64]:
@@ -114,4 +125,6 @@ def _dips(context: Rows) -> NDArray[np.float64]:
     # The burst of t or k hisses, that of p and b does not.
     hiss = context[:, HISS][_BURST].max(axis=1)
     depth = sides - level[_NOW]
-    return np.clip((depth - 12.0) / 10.0, 0.0, 1.0) * np.clip(1.6 - 2.0 * hiss, 0.0, 1.0)
+    dull = np.clip(1.6 - 2.0 * hiss, 0.0, 1.0)
+    dips: NDArray[np.float64] = dull * np.clip((depth - 12.0) / 10.0, 0.0, 1.0)
+    return dips

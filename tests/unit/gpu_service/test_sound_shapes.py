@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from gpu_service.data import SPEECH_RATE, Samples, SpeechChunk
+from gpu_service.engines.facewarp.mouth import mouth_shapes
+from tests.media import babble, hiss, sample_speech, silence, vowel
+
+OPEN, WIDTH, ROUND, CLOSURE, FV = range(5)
+SECONDS = np.arange(4 * SPEECH_RATE) / SPEECH_RATE
+
+
+def track_of(*pieces: Samples) -> NDArray[np.float64]:
+    """One row a frame, 25 frames a second."""
+    chunk = SpeechChunk(np.concatenate(pieces).astype(np.float32))
+    return np.array(list(mouth_shapes([chunk], Fraction(25))))
+
+
+def white(seed: int) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).standard_normal(len(SECONDS))
+
+
+NOISES: dict[str, Callable[[int], NDArray[np.float64]]] = {
+    "hiss": white,
+    "rumble": lambda seed: lfilter([1.0], [1.0, -0.98], white(seed)) / 5,
+    "swelling hiss": lambda seed: white(seed) * np.clip(SECONDS / 0.3, 0, 1),
+    "hiss after zeros": lambda seed: np.where(SECONDS < 0.05, 0, white(seed)),
+    "fan": lambda seed: (
+        white(seed) * (1 + 0.3 * np.sin(18 * SECONDS)) + np.sin(940 * SECONDS + seed)
+    ),
+    "mains hum": lambda seed: np.sign(np.sin(100 * np.pi * SECONDS)) + 0.02 * white(seed),
+    "tone": lambda seed: np.sin((2000 + 500 * seed) * SECONDS),
+}
+
+
+@pytest.mark.parametrize("level_db", [-60, -40, -20])
+@pytest.mark.parametrize("noise", NOISES)
+def test_the_mouth_is_shut_in_steady_noise_from_the_first_frame(noise: str, level_db: int) -> None:
+    for seed in range(3):
+        sound = NOISES[noise](seed) * 0.5 * 10 ** (level_db / 20)
+        assert track_of(sound)[:, OPEN].max() < 0.05
+
+
+def test_the_mouth_is_shut_in_digital_silence() -> None:
+    assert np.abs(track_of(silence(2.0))).max() < 1e-6
+
+
+def test_background_noise_opens_the_mouth_neither_before_nor_after_the_speech() -> None:
+    speech = sample_speech()
+    total = np.concatenate((silence(1.0), speech, silence(1.5)))
+    noise = lfilter([1.0], [1.0, -0.9], np.random.default_rng(0).standard_normal(len(total)))
+    track = track_of(total + 0.1 * speech.std() * noise / noise.std())
+    assert track[:20, OPEN].max() < 0.05
+    assert track[-30:, OPEN].max() < 0.05
+    clean = track_of(speech)[:, OPEN]
+    assert np.corrcoef(track[25 : 25 + len(clean), OPEN], clean)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("gain_db", [-30, -15, 6])
+def test_the_level_of_the_recording_hardly_matters(gain_db: int) -> None:
+    speech = sample_speech()
+    difference = np.abs(track_of(speech) - track_of(speech * 10 ** (gain_db / 20)))[:, OPEN]
+    assert difference.mean() < 0.01
+    assert difference.max() < 0.12
+
+
+def test_speech_that_starts_at_once_opens_the_mouth_at_once() -> None:
+    assert track_of(babble(1.0))[:6, OPEN].max() > 0.3
+    speech = sample_speech()
+    whole = track_of(speech)[:, OPEN]
+    late = 8 * SPEECH_RATE // 5
+    np.testing.assert_allclose(
+        track_of(speech[late:])[:10, OPEN].mean(), whole[40:50].mean(), atol=0.1
+    )
+
+
+def test_the_mouth_shuts_in_pauses_of_speech() -> None:
+    track = track_of(babble(1.5), silence(0.8), babble(1.5, seed=1))
+    assert track[42:53, OPEN].max() < 0.03
+    assert track[:37, OPEN].max() > 0.5
+    assert track[60:, OPEN].max() > 0.5
+
+
+def test_an_open_vowel_opens_wider_than_a_close_one() -> None:
+    vowels = [vowel(name, 0.3) for name in "iau"]
+    track = track_of(babble(0.6), vowels[0], hiss(0.1), vowels[1], hiss(0.1), vowels[2])
+    close, opened, rounded = track[17:21], track[27:31], track[37:41]
+    assert opened[:, OPEN].mean() > 1.6 * close[:, OPEN].mean()
+    assert opened[:, OPEN].mean() > 1.6 * rounded[:, OPEN].mean()
+    assert close[:, WIDTH].mean() > 0.3 > -0.2 > rounded[:, WIDTH].mean()
+    assert rounded[:, ROUND].mean() > 0.4 > 0.1 > close[:, ROUND].mean()
+
+
+def test_a_short_gap_between_vowels_presses_the_lips() -> None:
+    track = track_of(babble(0.6), vowel("a", 0.2), silence(0.08), vowel("a", 0.3))
+    gap = track[19:24]
+    assert gap[:, CLOSURE].max() > 0.5
+    assert gap[:, OPEN].min() < 0.15
+
+
+def test_faint_hiss_between_vowels_tucks_the_lip_and_loud_hiss_does_not() -> None:
+    def tuck(level: float) -> float:
+        room = hiss(0.6, 0.0005, seed=1)
+        spoken = [babble(0.6), vowel("a", 0.2), hiss(0.12, level), vowel("a", 0.3)]
+        return float(track_of(room, *spoken)[35:39, FV].max())
+
+    assert tuck(0.012) > 0.3 > 0.1 > tuck(0.2)
