@@ -110,8 +110,18 @@ def face_controls(
     lower = _lip(landmarks, head, mouth, edges, _LOWER_RINGS, edges.lower)
     face = _face(landmarks, head, edges)
     return FaceControls(
-        _joined(face, upper, _lip_moves(upper, head, landmarks, is_upper=True), head),
-        _joined(face, lower, _lip_moves(lower, head, landmarks, is_upper=False), head),
+        _joined(
+            face,
+            upper,
+            _lip_moves(upper, head, landmarks, closed=edges.closed, is_upper=True),
+            head,
+        ),
+        _joined(
+            face,
+            lower,
+            _lip_moves(lower, head, landmarks, closed=edges.closed, is_upper=False),
+            head,
+        ),
     )
 
 
@@ -152,7 +162,7 @@ def _lip(
         np.concatenate(
             (np.full(num_landmarks, _LIP_WEIGHT), np.full(SEAM_POINTS, _EDGE_WEIGHT))
         ).astype(np.float32),
-        np.interp(u, SEAM_U, edges.lower - edges.upper).astype(np.float32),
+        np.interp(u, SEAM_U, edges.parting).astype(np.float32),
     )
 
 
@@ -166,7 +176,9 @@ def _jaw(local: Floats, weights: Floats, head: HeadFrame, landmarks: Landmarks) 
     return np.asarray(moved * weights[:, None], np.float32)
 
 
-def _lip_moves(lip: _Lip, head: HeadFrame, landmarks: Landmarks, *, is_upper: bool) -> Floats:
+def _lip_moves(
+    lip: _Lip, head: HeadFrame, landmarks: Landmarks, *, closed: bool, is_upper: bool
+) -> Floats:
     """(n, num_bases, 3) half mouths."""
     unit = movement_unit(head)
     u, outer = lip.u, lip.outer
@@ -180,8 +192,8 @@ def _lip_moves(lip: _Lip, head: HeadFrame, landmarks: Landmarks, *, is_upper: bo
     moves[:, Basis.WIDE, 1] = -0.05 * u**2 - up * 0.03 * outer * middle
     moves[:, Basis.WIDE, 2] = 0.12 * u**2
 
-    moves[:, Basis.ROUND, 0] = -0.32 * u
-    moves[:, Basis.ROUND, 1] = up * 0.06 * outer * middle
+    moves[:, Basis.ROUND, 0] = -0.28 * u
+    moves[:, Basis.ROUND, 1] = up * 0.045 * outer * middle
     moves[:, Basis.ROUND, 2] = -0.22 * (1 - 0.3 * u**2)
 
     moves[:, Basis.PRESS, 1] = -up * (0.025 + 0.035 * outer) * (1 - u**4)
@@ -192,13 +204,21 @@ def _lip_moves(lip: _Lip, head: HeadFrame, landmarks: Landmarks, *, is_upper: bo
     moves[:, Basis.TUCK, 2] = 0.0 if is_upper else 0.08
     moves *= unit
 
-    # Closing is measured on this mouth, so it takes no unit. The outer edge follows less: lips
-    # that a smile has stretched thin grow full again.
-    share = 0.35 - 0.12 * outer if is_upper else -(0.65 - 0.04 * outer)
-    moves[:, Basis.CLOSE, 1] = share * lip.gap * 1.03
+    # Closing is measured on this mouth, so it takes no unit.
+    moves[:, Basis.CLOSE, 1] = _closing(outer, closed=closed, is_upper=is_upper) * lip.gap
     excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
     moves[:, Basis.CLOSE, 0] = -0.5 * excess * u * min(1.0, float(lip.gap.max()) / 0.3)
     return moves
+
+
+def _closing(outer: Floats, *, closed: bool, is_upper: bool) -> Floats:
+    """Which part of the gap each point of a lip goes to meet the other.
+
+    The outer edge follows less: lips that a smile has stretched thin grow full again.
+    """
+    if closed:
+        return (1 if is_upper else -1) * (0.5 - 0.4 * outer)
+    return (0.36 - 0.12 * outer) if is_upper else -(0.67 - 0.05 * outer)
 
 
 def _face(landmarks: Landmarks, head: HeadFrame, edges: LipEdges) -> Controls:
@@ -221,7 +241,7 @@ def _face(landmarks: Landmarks, head: HeadFrame, edges: LipEdges) -> Controls:
     moves = np.zeros((len(kept), len(Basis), 3), np.float32)
     moves[:, Basis.JAW] = _jaw(local[kept], jaw, head, landmarks) * movement_unit(head)
     low = jaw * (local[kept, 1] > 0)
-    moves[:, Basis.CLOSE, 1] = -0.5 * edges.gap * low
+    moves[:, Basis.CLOSE, 1] = (0.0 if edges.closed else -0.5) * edges.gap * low
     moves[:, Basis.PRESS, 1] = -0.02 * low
     moves[:, Basis.TUCK, 1] = -0.02 * low
     in_picture = np.stack([head.moves(moves[:, basis]) for basis in range(len(Basis))], axis=1)

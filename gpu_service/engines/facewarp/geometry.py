@@ -21,8 +21,15 @@ SEAM_POINTS = 41
 SEAM_U = np.linspace(-1.0, 1.0, SEAM_POINTS, dtype=np.float32)
 """Where along the mouth the lip edges are sampled, from corner to corner."""
 
+MIDDLE = slice(SEAM_POINTS // 2 - 3, SEAM_POINTS // 2 + 4)
+"""The points of SEAM_U in the middle of the mouth."""
+
 CLOSED_GAP = 0.17
 """A gap below this, in half mouths, is lips that merely touch or part a little."""
+_TEETH_GAP = 0.07
+"""From this gap on, in half mouths, teeth may be seen between the lips."""
+_TOUCHING = 0.02
+"""Lips that touch are seen this far apart."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,13 @@ class LipEdges:
     """(SEAM_POINTS,) v of the upper lip's edge."""
     lower: Floats
     """(SEAM_POINTS,) v of the lower lip's edge; equal to `upper` where the lips touch."""
+    parting: Floats
+    """(SEAM_POINTS,) how far the landmarks see the lips apart, also where one seam is used."""
 
     @property
     def gap(self) -> float:
         """How far the lips part in the middle, in half mouths."""
-        return float((self.lower - self.upper)[SEAM_POINTS // 2])
+        return float(self.parting[MIDDLE].mean())
 
     @property
     def closed(self) -> bool:
@@ -141,11 +150,34 @@ def lip_edges(image: Image, landmarks: Landmarks, frame: MouthFrame) -> LipEdges
     upper = edge_through(frame.local(landmarks[list(UPPER_INNER), :2]))
     lower = edge_through(frame.local(landmarks[list(LOWER_INNER), :2]))
     lower = np.maximum(lower, upper)
-    middle = SEAM_POINTS // 2
-    if float((lower - upper)[middle]) < CLOSED_GAP:
+    parting = lower - upper
+    gap = float(parting[MIDDLE].mean())
+    if gap < CLOSED_GAP and not (gap > _TEETH_GAP and _shows_teeth(image, frame, upper, lower)):
         seam = _snap(image, frame, (upper + lower) / 2)
-        return LipEdges(seam, seam)
-    return LipEdges(upper, lower)
+        return LipEdges(seam, seam, np.maximum(parting - _TOUCHING, 0))
+    return LipEdges(upper, lower, parting)
+
+
+def _shows_teeth(image: Image, frame: MouthFrame, upper: Floats, lower: Floats) -> bool:
+    """Whether what lies between the lips' edges is brighter or greyer than both lips."""
+
+    def colours(v: Floats) -> tuple[float, float]:
+        points = frame.pixels(np.stack((SEAM_U, v), axis=1))[MIDDLE]
+        sampled = cv2.remap(
+            image, points[None, :, 0], points[None, :, 1], cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )[0].astype(np.float32)  # fmt: skip
+        high, low = sampled.max(axis=1), sampled.min(axis=1)
+        return float(np.median(high)), float(np.median((high - low) / np.maximum(high, 1)))
+
+    between = [colours(upper + share * (lower - upper)) for share in (0.35, 0.5, 0.65)]
+    lips = [colours(upper - 0.12), colours(lower + 0.12)]
+    lip_value = max(value for value, _ in lips)
+    lip_saturation = min(saturation for _, saturation in lips)
+    value, saturation = max(between)
+    return value > 1.1 * lip_value or (
+        value > 0.75 * lip_value and saturation < 0.6 * lip_saturation
+    )
 
 
 def _snap(image: Image, frame: MouthFrame, seam: Floats, reach: float = 0.10) -> Floats:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.ndimage import median_filter
 
 from gpu_service.data import Image
 from gpu_service.engines.facewarp.geometry import (
+    MIDDLE,
     SEAM_U,
     Floats,
     LipEdges,
@@ -18,6 +20,8 @@ _LEFT_CHEEK, _RIGHT_CHEEK = (50, 205, 187), (280, 425, 411)
 _LIPS = (37, 0, 267, 11, 72, 302, 84, 17, 314, 85, 16, 315)
 _TOOTH_WIDTHS = (0.29, 0.21, 0.17, 0.12, 0.09)
 """From the midline outwards, as seen from the front, in half mouths at rest."""
+_SHOWN_TEETH = 0.20
+"""Teeth shorter than this in the photo, in half mouths at rest, are drawn instead."""
 _BLUE_GREEN_RED = np.array([0.114, 0.587, 0.299], np.float32)
 
 
@@ -64,12 +68,13 @@ class Interior:
         shift = np.array([[1, 0, jaw[0] - left], [0, 1, jaw[1] - top]], np.float32)
         lower = cv2.warpAffine(self.lower, shift, (width, height), flags=cv2.INTER_LINEAR)
         upper = self.upper[top : top + height, left : left + width]
-        depth = np.clip(above / (0.22 * self.half_mouth), 0, 1)
-        image = self.cavity + np.zeros((height, width, 3), np.float32)
-        image = image * (1 - lower[..., 3:]) + lower[..., :3] * (0.25 + 0.75 * depth)[..., None]
-        light = 1 - self.shadow * (1 - np.clip(above / (0.15 * self.half_mouth), 0, 1)) ** 2
+        depth = np.clip(above / (0.30 * self.half_mouth), 0, 1)
+        floor = 0.7 + 0.9 * np.clip(1 - below / (0.45 * self.half_mouth), 0, 1)
+        image = self.cavity * floor[..., None]
+        image = image * (1 - lower[..., 3:]) + lower[..., :3] * (0.35 + 0.65 * depth)[..., None]
+        light = 1 - self.shadow * (1 - np.clip(above / (0.12 * self.half_mouth), 0, 1)) ** 2
         image = image * (1 - upper[..., 3:]) + upper[..., :3] * light[..., None]
-        shade = 0.55 + 0.45 * np.clip(below / (0.07 * self.half_mouth), 0, 1)
+        shade = 0.72 + 0.28 * np.clip(below / (0.06 * self.half_mouth), 0, 1)
         return np.asarray(image * shade[..., None], np.float32)
 
 
@@ -91,7 +96,7 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     skin_luma, lip_luma = float(skin @ _BLUE_GREEN_RED), float(lip @ _BLUE_GREEN_RED)
     cheeks = colours(_LEFT_CHEEK + _RIGHT_CHEEK) @ _BLUE_GREEN_RED
     left, right = float(cheeks[:3].mean()), float(cheeks[3:].mean())
-    tooth_luma = float(np.clip(1.06 * np.percentile(cheeks, 80), 50, 222))
+    tooth_luma = float(np.clip(0.97 * np.percentile(cheeks, 80), 45, 210))
     return MouthColours(
         cavity=_tinted(0.15 * lip_luma, lip - lip_luma, 0.30),
         tongue=_tinted(0.66 * lip_luma, lip - lip_luma, 0.80),
@@ -123,31 +128,22 @@ def build_interior(
     colours = mouth_colours(pixels, landmarks)
     middle = float(mouth.local(landmarks[[13, 14]])[:, 0].mean())
     lower = _lower_layer(u, v, colours, edges, unit, middle)
-    photo = None if edges.closed else photo_layer(pixels, mouth, edges, colours, u, v)
+    photo = None if edges.closed else photo_layer(pixels, mouth, edges, unit, colours, u, v)
     upper = photo if photo is not None else _upper_layer(u, v, colours, edges, unit, middle)
     return Interior(
-        colours.cavity, upper, lower, 0.25 if photo is not None else 0.6, mouth.half_mouth
+        colours.cavity, upper, lower, 0.25 if photo is not None else 0.5, mouth.half_mouth
     )
 
 
 def photo_layer(
-    pixels: Image, mouth: MouthFrame, edges: LipEdges, colours: MouthColours, u: Floats, v: Floats
-) -> Floats | None:
-    """The photo's own teeth, or None where it shows none."""
-    levels = np.linspace(0.06, 0.94, 25, dtype=np.float32)[:, None]
-    sample_v = edges.upper + levels * (edges.lower - edges.upper)
-    at = mouth.pixels(np.stack((np.broadcast_to(SEAM_U, sample_v.shape), sample_v), axis=-1))
-    sampled = cv2.remap(pixels, at[..., 0], at[..., 1], cv2.INTER_LINEAR).astype(np.float32)
-    luma = sampled @ _BLUE_GREEN_RED
-    inner = np.abs(SEAM_U) < 0.75
-    bright = float(np.percentile(luma[:, inner], 85))
-    if bright < 0.60 * colours.skin_luma or edges.gap > 0.75:
+    pixels: Image, mouth: MouthFrame, edges: LipEdges, unit: float, colours: MouthColours,
+    u: Floats, v: Floats,
+) -> Floats | None:  # fmt: skip
+    """The photo's own upper teeth, or None where it shows too little of them."""
+    bottom = _tooth_bottom(pixels, mouth, edges, colours)
+    front = np.abs(SEAM_U) < 0.5
+    if float(np.percentile((bottom - edges.upper)[front], 25)) < _SHOWN_TEETH * unit:
         return None
-    is_tooth = luma > 0.62 * bright
-    last = np.where(is_tooth.any(axis=0), len(levels) - 1 - is_tooth[::-1].argmax(axis=0), 0)
-    bottom = np.where(is_tooth.any(axis=0), sample_v[last, np.arange(len(SEAM_U))], edges.upper)
-    bottom = np.minimum(bottom, edges.lower - 0.03)
-    bottom = np.convolve(np.pad(bottom, 2, mode="edge"), np.full(5, 0.2), "valid")
     low = np.interp(u, SEAM_U, bottom).astype(np.float32)
     high = np.interp(u, SEAM_U, edges.upper).astype(np.float32) + 0.04
     source_v = np.clip(v, high, np.maximum(low, high))
@@ -155,11 +151,34 @@ def photo_layer(
     image = cv2.remap(
         pixels, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)
-    edge = 0.03
-    opacity = np.clip((low - v) / edge + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
+    soft = 0.03
+    opacity = np.clip((low - v) / soft + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
     return np.concatenate((image * opacity[..., None], opacity[..., None]), axis=-1).astype(
         np.float32
     )
+
+
+def _tooth_bottom(
+    pixels: Image, mouth: MouthFrame, edges: LipEdges, colours: MouthColours
+) -> Floats:
+    """(SEAM_POINTS,) v to which the photo's upper teeth reach; the lip's edge where none are."""
+    levels = np.linspace(0.05, 0.97, 32, dtype=np.float32)[:, None]
+    sample_v = edges.upper + levels * (edges.lower - edges.upper)
+    at = mouth.pixels(np.stack((np.broadcast_to(SEAM_U, sample_v.shape), sample_v), axis=-1))
+    sampled = cv2.remap(pixels, at[..., 0], at[..., 1], cv2.INTER_LINEAR).astype(np.float32)
+    luma = sampled @ _BLUE_GREEN_RED
+    bright = float(np.percentile(luma[:, np.abs(SEAM_U) < 0.75], 85))
+    if bright < 0.60 * colours.skin_luma:
+        return edges.upper
+    is_tooth = luma > 0.62 * bright
+    # The first bright run counts: what is bright below a dark stretch are lower teeth.
+    started = np.maximum.accumulate(is_tooth, axis=0)
+    ended = np.maximum.accumulate(started & ~is_tooth, axis=0)
+    length = (started & ~ended).sum(axis=0)
+    last = np.where(length > 0, is_tooth.argmax(axis=0) + length - 1, 0)
+    bottom = np.where(length > 0, sample_v[last, np.arange(len(SEAM_U))], edges.upper)
+    bottom = median_filter(np.minimum(bottom, edges.lower - 0.03), 5, mode="nearest")
+    return np.asarray(np.convolve(np.pad(bottom, 2, mode="edge"), np.full(5, 0.2), "valid"))
 
 
 def _along_arch(u: Floats, middle: float, unit: float) -> Floats:
@@ -182,14 +201,14 @@ def _teeth(along: Floats, drop: Floats, colours: MouthColours, size: float) -> F
     tooth = np.clip(np.searchsorted(borders, place, side="right") - 1, 0, len(_TOOTH_WIDTHS) - 1)
     half = (borders[1:] - borders[:-1])[tooth] / 2
     across = np.abs(place - (borders[:-1][tooth] + half)) / half
-    # Rounded corners, canines a little longer, the row rising to the sides.
-    edge = drop + 0.045 * across**4 + np.array([0.0, 0.025, 0.0, 0.03, 0.05])[tooth]
-    soft = 0.025
-    opacity = np.clip(0.5 - edge / soft, 0, 1) * np.clip((borders[-1] - place) / 0.05, 0, 1)
+    # Rounded corners, the teeth growing shorter to the sides.
+    edge = drop + 0.03 * across**6 + np.array([0.0, 0.012, 0.0, 0.015, 0.03])[tooth]
+    soft = 0.03
+    opacity = np.clip(0.5 - edge / soft, 0, 1) * np.clip((borders[-1] - place) / 0.10, 0, 1)
     # A dark band between neighbours would read as missing teeth; a shaded one as their gap.
     gap = np.clip((across - 0.80) / 0.20, 0, 1) ** 2
     height = np.clip(-edge / 0.30, 0, 1)
-    shade = (1 - 0.28 * gap) * (0.93 + 0.10 * np.sin(np.pi * np.clip(height * 1.4, 0, 1)))
+    shade = (1 - 0.22 * gap) * (0.93 + 0.10 * np.sin(np.pi * np.clip(height * 1.4, 0, 1)))
     shade *= 1 - 0.55 * np.clip(place / borders[-1], 0, 1) ** 2
     shade *= 1 + colours.tilt * along
     image = colours.tooth * shade[..., None]
@@ -202,7 +221,8 @@ def _upper_layer(
     u: Floats, v: Floats, colours: MouthColours, edges: LipEdges, unit: float, middle: float
 ) -> Floats:
     along = _along_arch(u, middle, unit)
-    rest = float(edges.upper[len(SEAM_U) // 2])
+    # Lips that are apart in the photo have left the place where they cover the teeth.
+    rest = float(edges.upper[MIDDLE].mean()) + 0.35 * (0.0 if edges.closed else edges.gap)
     drop = (v - rest) / unit - 0.17 + 0.10 * along**2
     return _teeth(along, drop.astype(np.float32), colours, 1.0)
 
@@ -212,15 +232,17 @@ def _lower_layer(
 ) -> Floats:
     """Lower teeth in front of the tongue, where they are while the lips touch."""
     along = _along_arch(u, middle, unit)
-    rest = float(edges.lower[len(SEAM_U) // 2])
+    # Half-way between straight and the lip's own curve, or a grin would show no tongue.
+    lip = np.interp(u, SEAM_U, edges.lower)
+    rest = 0.5 * float(edges.lower[MIDDLE].mean()) + 0.5 * lip
     below = (v - rest) / unit
-    teeth = _teeth(along, (-0.03 - below + 0.22 * along**2).astype(np.float32), colours, 0.72)
+    teeth = _teeth(along, (-0.035 - below + 0.15 * along**2).astype(np.float32), colours, 0.72)
     teeth[..., :3] *= 0.72
-    # The tongue's back: an ellipse behind the lower teeth with a groove along its middle.
-    distance = (along / 0.62) ** 2 + ((below - 0.25) / 0.42) ** 2
-    opacity = np.clip((1 - distance) / 0.25, 0, 1)
-    shade = (0.75 + 0.25 * np.clip((below + 0.2) / 0.3, 0, 1)) * (
-        1 - 0.18 * np.exp(-((along / 0.06) ** 2))
+    # The tongue's back: a mound behind the lower teeth with a groove along its middle.
+    distance = np.abs(along / 0.72) ** 2.5 + np.abs((below - 0.30) / 0.48) ** 2
+    opacity = np.clip((1 - distance) / 0.45, 0, 1)
+    shade = (0.72 + 0.28 * np.clip((below + 0.2) / 0.3, 0, 1)) * (
+        1 - 0.15 * np.exp(-((along / 0.07) ** 2))
     )
     tongue = colours.tongue * shade[..., None] * opacity[..., None]
     layer = np.concatenate((tongue, opacity[..., None]), axis=-1)

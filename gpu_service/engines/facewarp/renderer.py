@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.bases import Basis
-from gpu_service.engines.facewarp.geometry import SEAM_POINTS, SEAM_U, Floats
+from gpu_service.engines.facewarp.geometry import MIDDLE, SEAM_POINTS, SEAM_U, Floats
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.shape import MouthShape
 
@@ -15,9 +15,11 @@ _NO_MAP = np.empty((0, 0), np.float32)
 _FIXED_POINTS = 6
 _SPREAD = 0.55
 """How fast the border between the two fields widens outside the mouth, a half mouth each."""
+_CLOSED_UNTIL = 0.25
+_CONTACT = 0.30
+"""How much darker than the lips the line is on which they meet."""
 _PROFILE_REACH = 2.0
 _PROFILE_STEPS = 2048
-_MIDDLE = slice(SEAM_POINTS // 2 - 3, SEAM_POINTS // 2 + 4)
 
 
 class _Profile:
@@ -69,8 +71,7 @@ class Renderer:
         self._node_index = _Profile.index(portrait.node_uv[..., 0])
         self._area_index = _Profile.index(area.u)
         moves = portrait.lower_edge_moves - portrait.upper_edge_moves
-        self._gap_moves = moves[:, _MIDDLE, 1].mean(axis=1)
-        self._gap = float((portrait.edges.lower - portrait.edges.upper)[_MIDDLE].mean())
+        self._gap_moves = moves[:, MIDDLE, 1].mean(axis=1)
 
     @property
     def box(self) -> Box:
@@ -102,13 +103,17 @@ class Renderer:
         coeffs[Basis.TUCK] = shape.fv
         jaw = max(float(self._gap_moves[Basis.JAW]), 0.05)
         wanted = shape.open * jaw
-        gap = self._gap
-        if gap > 0:
-            # Lips that are apart in the source close first by themselves, then by the jaw.
-            until = max(gap, min(1.4 * gap, jaw))
-            coeffs[Basis.CLOSE] = max(0.0, 1 - wanted / until)
-        gap += float(coeffs @ self._gap_moves)
-        if coeffs[Basis.CLOSE] < 1:
+        gap = float(coeffs @ self._gap_moves)
+        if self._portrait.edges.closed:
+            # Touching lips that look a little apart meet fully, and part before the jaw is far.
+            close = max(0.0, 1 - shape.open / _CLOSED_UNTIL) * (1 - shape.fv)
+        else:
+            # Lips that are apart in the source meet by themselves, then the jaw takes over.
+            source_gap = self._portrait.edges.gap
+            close = max(0.0, 1 - wanted / max(source_gap, min(1.4 * source_gap, jaw)))
+            gap += source_gap + close * float(self._gap_moves[Basis.CLOSE])
+        coeffs[Basis.CLOSE] = close
+        if shape.open > 0:
             coeffs[Basis.JAW] = np.clip((wanted - gap) / jaw, 0, 1.2)
         coeffs[Basis.PRESS] = shape.closure
         return coeffs
@@ -146,8 +151,22 @@ class Renderer:
         blend = (1 - joined * (1 - side))[..., None]
         below = _pull(portrait.textures.lower, identity, upper_offsets + apart * blend)
         mouth = above + (below.astype(np.float32) - above) * side[..., None]
+        self._draw_contact(mouth, profile, coeffs)
         self._draw_inside(mouth, profile, coeffs)
         image[rows, columns] = np.rint(np.clip(mouth, 0, 255)).astype(np.uint8)
+
+    def _draw_contact(self, mouth: Floats, profile: _Profile, coeffs: Floats) -> None:
+        """Darken the line on which lips meet that are apart, or less pressed, in the source."""
+        depth = _CONTACT * float(max(coeffs[Basis.CLOSE], 0.6 * coeffs[Basis.PRESS]))
+        if depth < 0.01:
+            return
+        area, half = self._portrait.area, self._portrait.mouth.half_mouth
+        touching = np.clip(1 - (profile.lower - profile.upper) / 0.05, 0, 1)
+        strength = (depth * touching * np.clip(1 - profile.outside / 0.06, 0, 1)).astype(np.float32)
+        width = max(0.7 / half, 0.022)
+        away = (area.v - profile.middle[self._area_index]) / width
+        line = strength[self._area_index] * np.exp(-(away**2))
+        mouth *= (1 - line)[..., None]
 
     def _draw_inside(self, mouth: Floats, profile: _Profile, coeffs: Floats) -> None:
         portrait = self._portrait
