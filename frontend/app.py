@@ -8,7 +8,7 @@ from flask import Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_bootstrap import Bootstrap5
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from contracts import limits
 from contracts.errors import PROBLEM_JSON, ErrorBody, LipSyncError
@@ -97,6 +97,9 @@ def _csrf_error(error: CSRFError) -> ResponseReturnValue:
 def _http_error(error: HTTPException) -> ResponseReturnValue:
     if error.code is None or error.code < 400:
         return error
+    if isinstance(error, SecurityError):
+        # Raised for a foreign host name, for which no address can be built, so not by a page.
+        return Response("Open the page at the address that was printed at its start.\n", 400)
     status = HTTPStatus(error.code)
     title, hint = words.STATUS.get(status, ("Something went wrong", "Go back and try again."))
     body = ErrorBody(title=title, status=status, detail=title + ".", code=status.name, hint=hint)

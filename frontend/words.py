@@ -1,7 +1,10 @@
 """Plain words for what the backend calls by short names."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable
 from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from flask import Request
 
@@ -45,25 +48,59 @@ STATUS = {
 }
 """Title and hint of errors that are not the backend's."""
 
-_FACE_CODES = {"FACE_KIND_UNSUPPORTED", "IMAGE_TOO_LARGE", "NO_FACE_FOUND", "FACE_TOO_SMALL"}
-_VOICE_CODES = {
-    "TEXT_REJECTED",
-    "TEXT_TOO_LONG",
-    "VOICE_NOT_FOUND",
-    "SPEECH_FAILED",
-    "SPEECH_TOO_LONG",
-    "SPEECH_EMPTY",
-    "SOUND_MISSING",
+PLACES = {
+    "FACE_KIND_UNSUPPORTED": "face",
+    "IMAGE_TOO_LARGE": "face",
+    "NO_FACE_FOUND": "face",
+    "FACE_TOO_SMALL": "face",
+    "TEXT_REJECTED": "voice",
+    "TEXT_TOO_LONG": "voice",
+    "VOICE_NOT_FOUND": "voice",
+    "SPEECH_FAILED": "voice",
+    "SPEECH_TOO_LONG": "voice",
+    "SPEECH_EMPTY": "voice",
+    "SOUND_MISSING": "voice",
+    "CONSENT_MISSING": "consent",
 }
+"""The part of the form where an error belongs; others stand by the button (`make`)."""
 
 
-def place(code: str) -> str:
-    """The part of the form where an error belongs: `face`, `voice`, `make` or `consent`."""
-    if code in _FACE_CODES:
-        return "face"
-    if code in _VOICE_CODES:
-        return "voice"
-    return "consent" if code == "CONSENT_MISSING" else "make"
+class Language(NamedTuple):
+    """A language that can be spoken."""
+
+    name: str
+    tag: str
+    """As given in the `language` field."""
+    voices: list[Voice]
+
+
+def languages(voices: Iterable[Voice]) -> list[Language]:
+    """The voices by language, by name.
+
+    Voices name their language in plain words before the first comma or bracket, and tag it each in
+    its own way (`zh-CN`, `cmn`); so the name decides, and the first voice gives the tag.
+    """
+    groups: dict[str, list[Voice]] = {}
+    for voice in voices:
+        groups.setdefault(re.split(r",| \(", voice.name)[0], []).append(voice)
+    return [
+        Language(name, group[0].language.partition("-")[0], group)
+        for name, group in sorted(groups.items())
+    ]
+
+
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop."""
+    text = text.strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
+def where(url: str) -> str:
+    """The machine that does the work."""
+    host = urlsplit(url).hostname or url
+    return "This computer" if host in ("localhost", "127.0.0.1", "::1") else host
 
 
 def seconds(value: float) -> str:
@@ -80,16 +117,6 @@ def wants_json(request: Request) -> bool:
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"])
     return best == "application/json"
-
-
-def device(name: str) -> str:
-    """Where an engine computes."""
-    return "CPU" if name == "cpu" else "GPU" if name.startswith("cuda") else name
-
-
-def language(voices: Sequence[Voice]) -> str:
-    """The name of the language that these voices speak, taken from a voice's own name."""
-    return voices[0].name.split(" (")[0]
 
 
 def recorded(job: JobView) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import requests
 from pydantic import TypeAdapter, ValidationError
@@ -57,6 +58,11 @@ class LipSync:
         with self.send("GET", "/engines") as response:
             return _parse(_ENGINES, response)
 
+    def gpu_host(self) -> str:
+        """Address of the GPU host that takes the work, once a video can be made there."""
+        with self.send("GET", "/health/ready") as response:
+            return str(_json_object(response).get("gpu_host", ""))
+
     def submit(
         self,
         face: Path | str,
@@ -91,7 +97,7 @@ class LipSync:
 
     def job(self, job_id: str) -> JobView:
         """How the job does."""
-        with self.send("GET", f"/jobs/{job_id}") as response:
+        with self.send("GET", f"/jobs/{quote(job_id, safe='')}") as response:
             return _parse(TypeAdapter(JobView), response)
 
     def wait(
@@ -123,10 +129,12 @@ class LipSync:
     def download(self, job_id: str, path: Path | str) -> Path:
         """Write the job's video to a file."""
         target = Path(path)
-        with self.send("GET", f"/jobs/{job_id}/video") as response, target.open("wb") as file:
-            with self._transport_errors():
-                for chunk in response.iter_content(CHUNK_BYTES):
-                    file.write(chunk)
+        with (
+            self.send("GET", f"/jobs/{quote(job_id, safe='')}/video") as response,
+            target.open("wb") as file,
+            self._transport_errors(),
+        ):
+            file.writelines(response.iter_content(CHUNK_BYTES))
         return target
 
     def send(
@@ -151,7 +159,7 @@ class LipSync:
                 method,
                 self._url + path,
                 data=data,
-                headers={**self._headers, **(headers or {})},
+                headers={**self._headers, "Connection": "close", **(headers or {})},
                 timeout=timeout_seconds or self._timeout_seconds,
                 stream=True,
                 allow_redirects=False,

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
-from contracts.errors import JobNotFound
 from contracts.jobs import JobView
+from frontend.pages.studio import current_workplace
 from frontend.relay import backend, relay_download
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -18,7 +18,11 @@ def show(job_id: str) -> ResponseReturnValue:
     job = backend().job(job_id)
     elapsed = ((job.finished_at or datetime.now(UTC)) - job.created_at).total_seconds()
     return render_template(
-        "jobs/job.html", job=job, elapsed=max(0.0, elapsed), voice=_voice_name(job)
+        "jobs/job.html",
+        job=job,
+        elapsed=max(0.0, elapsed),
+        voice=_voice_name(job),
+        workplace=current_workplace(),
     )
 
 
@@ -31,8 +35,6 @@ def view(job_id: str) -> Response:
 @blueprint.get("/<job_id>/video")
 def video(job_id: str) -> Response:
     """The job's video, in ranges where asked for."""
-    if not job_id.isascii() or "/" in job_id:
-        raise JobNotFound(f"There is no job {job_id}.")
     return relay_download(request, f"/jobs/{job_id}/video")
 
 

@@ -36,12 +36,20 @@ class Workplace:
     """Where the next video will be made, and whether it can be."""
 
     engines: tuple[EngineStatus, ...] = ()
+    where: str = ""
+    """The machine, in words."""
     error: LipSyncError | None = None
 
     @property
     def engine(self) -> EngineStatus | None:
         """The engine that `auto` takes."""
         return next((engine for engine in self.engines if engine.ready), None)
+
+    @property
+    def accepts(self) -> str:
+        """Kinds of face that can be animated here, in words."""
+        kinds = {kind for engine in self.engines if engine.ready for kind in engine.info.accepts}
+        return "photo or a video" if "video" in kinds else "photo"
 
 
 @blueprint.get("/")
@@ -53,7 +61,7 @@ def show() -> ResponseReturnValue:
 @blueprint.get("/workplace")
 def workplace() -> str:
     """The chip alone, for a page that stays open."""
-    return render_template("studio/workplace.html", workplace=_workplace())
+    return render_template("studio/workplace.html", workplace=current_workplace())
 
 
 @blueprint.post("/make/<any(text, audio):kind>")
@@ -102,13 +110,14 @@ def _page(
         kind = "audio" if request.args.get("voice") == "upload" else "text"
     page = render_template(
         "studio/studio.html",
-        kind=kind,
+        current=kind,
         values=values or {},
         error=error,
-        error_place=words.place(error.code) if error else None,
-        voices=(voices := _voices()),
-        language_chosen=_language(voices, values),
-        workplace=_workplace(),
+        error_place=words.PLACES.get(error.code, "make") if error else None,
+        languages=(languages := words.languages(_voices())),
+        language_chosen=_language(languages, values),
+        workplace=(workplace := current_workplace()),
+        accepts=workplace.accepts,
         sample_text=SAMPLE_TEXT,
     )
     return page, error.http_status if error else 200
@@ -122,15 +131,18 @@ def _voices() -> list[Voice]:
         return []
 
 
-def _workplace() -> Workplace:
+def current_workplace() -> Workplace:
+    """Where the next video will be made; with the error when that can't be said."""
     try:
-        return Workplace(tuple(backend().engines()))
+        engines = tuple(backend().engines())
+        ready = any(engine.ready for engine in engines)
+        return Workplace(engines, words.where(backend().gpu_host()) if ready else "")
     except LipSyncError as error:
         return Workplace(error=error)
 
 
-def _language(voices: list[Voice], values: dict[str, str] | None) -> str | None:
+def _language(languages: list[words.Language], values: dict[str, str] | None) -> str | None:
     """The language to offer first: the one sent before, else the browser's, else English."""
-    languages = sorted({voice.language for voice in voices})
+    tags = [language.tag for language in languages]
     sent = (values or {}).get("language")
-    return sent or request.accept_languages.best_match(languages, default="en")
+    return sent or request.accept_languages.best_match(tags, default="en")

@@ -6,18 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from flask import Flask, Response, jsonify, request, send_file
+from flask import Flask, Request, Response, jsonify, request, send_file
 from werkzeug.serving import make_server
 
-from contracts.errors import PROBLEM_JSON, GpuUnreachable, JobNotFound, LipSyncError
+from contracts.errors import PROBLEM_JSON, GpuUnreachable, JobNotFound, LipSyncError, NotAuthorized
 from contracts.jobs import JobStage, JobState, JobView, Voice
 from contracts.lipsync import EngineInfo, EngineStatus, LipSyncOptions, RenderReport
 
 VOICES = [
-    Voice(id="gtts:en", name="English (Google)", language="en", online=True, marks=False),
-    Voice(id="espeak:en-us", name="English (America)", language="en", online=False, marks=True),
-    Voice(id="gtts:de", name="German (Google)", language="de", online=True, marks=False),
-    Voice(id="espeak:de", name="German", language="de", online=False, marks=True),
+    Voice(id="gtts:en", name="English (online)", language="en", online=True, marks=False),
+    Voice(
+        id="espeak:en-us",
+        name="English (America) (offline)",
+        language="en-us",
+        online=False,
+        marks=True,
+    ),
+    Voice(id="gtts:de", name="German (online)", language="de", online=True, marks=False),
+    Voice(id="espeak:de", name="German (offline)", language="de", online=False, marks=True),
 ]
 FACEWARP = EngineStatus(
     info=EngineInfo(
@@ -50,6 +56,9 @@ class FakeBackend:
         """Submitted fields; a file as its bytes."""
         self.headers: list[dict[str, str]] = []
         self.next_job = job_view(JobState.SUCCEEDED, JobStage.DONE)
+        self.discard = False
+        """Whether to count submitted bytes instead of keeping them."""
+        self.num_bytes = 0
         self.broken_off = 0
         """Submissions whose body ended too early."""
 
@@ -59,6 +68,7 @@ class FakeBackend:
         app.register_error_handler(LipSyncError, _problem)
         app.add_url_rule("/voices", view_func=lambda: _list(self.voices), endpoint="voices")
         app.add_url_rule("/engines", view_func=self._engines)
+        app.add_url_rule("/health/ready", view_func=self._ready)
         app.add_url_rule("/generate-from-<kind>", view_func=self._generate, methods=["POST"])
         app.add_url_rule("/jobs/<job_id>", view_func=self._job)
         app.add_url_rule("/jobs/<job_id>/video", view_func=self._video)
@@ -66,16 +76,19 @@ class FakeBackend:
 
     def _engines(self) -> Response:
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            raise LipSyncError("no token")
+            raise NotAuthorized("the token is wrong")
         if self.no_gpu_host:
             raise GpuUnreachable("no GPU host answers at http://127.0.0.1:9000")
         return _list(self.engines)
 
+    def _ready(self) -> Response:
+        self._engines()
+        return jsonify(status="ok", gpu_host="http://127.0.0.1:9000", engines=["facewarp"])
+
     def _generate(self, kind: str) -> Response:
         self.headers.append(dict(request.headers))
         try:
-            form: dict[str, str | bytes] = dict(request.form)
-            form |= {name: file.read() for name, file in request.files.items()}
+            form = self._form()
         except OSError:
             self.broken_off += 1
             raise
@@ -87,6 +100,18 @@ class FakeBackend:
         answer.status_code = 202
         answer.headers["Location"] = f"/jobs/{self.next_job.id}"
         return answer
+
+    def _form(self) -> dict[str, str | bytes]:
+        body = bytearray()
+        while chunk := request.stream.read(65_536):
+            self.num_bytes += len(chunk)
+            if not self.discard:
+                body += chunk
+        again = Request.from_values(
+            method="POST", data=bytes(body), content_type=request.content_type
+        )
+        with again:
+            return {**again.form, **{name: file.read() for name, file in again.files.items()}}
 
     def _job(self, job_id: str) -> Response:
         if job_id not in self.jobs:
@@ -136,7 +161,7 @@ _REPORT = RenderReport(
 def serve(backend: FakeBackend) -> Iterator[FakeBackend]:
     """Serve the fake on a free loopback port."""
     server = make_server("127.0.0.1", 0, backend.app(), threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     backend.url = f"http://127.0.0.1:{server.server_port}"
     try:
