@@ -56,15 +56,13 @@ def demo(arguments: argparse.Namespace) -> None:
             stack.wait_until_healthy()
             seconds["start"] = time.monotonic() - begun
             try:
+                sent = time.monotonic()
                 job = make_video(stack, arguments)
+                seconds |= stages(job)
+                seconds["video"] = time.monotonic() - sent
             except (OSError, urllib.error.URLError) as error:
                 stack.check()
                 raise DemoFailed(f"a service stopped answering: {error}") from error
-    seconds |= {
-        name: job["stage_seconds"][key]
-        for key, name in STAGES.items()
-        if key in job["stage_seconds"]
-    }
     seconds["total"] = time.monotonic() - started
     say(summary(job, seconds, arguments.output))
 
@@ -134,14 +132,24 @@ def problem(body: Mapping[str, Any]) -> str:
     return f"{detail}\n{body.get('hint') or ''}".strip()
 
 
+def stages(job: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds by stage, under their names for people."""
+    spent = job["stage_seconds"]
+    return {name: spent[key] for key, name in STAGES.items() if key in spent}
+
+
 def summary(job: Mapping[str, Any], seconds: Mapping[str, float], output: Path) -> str:
-    """What happened, stage by stage, and how fast that is."""
+    """What happened, stage by stage, and how fast that is.
+
+    `video` is the time from sending the form to having the file, with all stages but the set-up and
+    the start.
+    """
     speech = job["speech_seconds"]
     lines = [f"\n{output}: {speech:.1f} s of speech by the engine {job['engine']}"]
     lines[0] += f", spoken by {job['voice']}" if job.get("voice") else ", from a recording"
     for name, value in seconds.items():
         note = "nothing to do" if name == "set-up" and not value else ""
-        if name in ("render", "total") and value > 0:
+        if name in ("render", "video") and value > 0:
             note = f"{speech / value:.2f} × real time"
         lines.append(f"  {name:<8} {value:7.2f} s   {note}".rstrip())
     warnings = (job.get("report") or {}).get("warnings") or []

@@ -58,7 +58,7 @@ def test_the_summary_says_how_fast_the_engine_and_the_whole_were() -> None:
         "speech_seconds": 5.0,
         "report": {"warnings": ["the face is dark"]},
     }
-    text = summary(job, {"set-up": 0.0, "render": 2.0, "total": 10.0}, Path("demo.mp4"))
+    text = summary(job, {"set-up": 0.0, "render": 2.0, "video": 10.0}, Path("demo.mp4"))
     assert "facewarp" in text
     assert "espeak:en-us" in text
     assert "2.50 × real time" in text

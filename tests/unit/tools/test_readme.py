@@ -1,26 +1,16 @@
 """What README.md and its sisters tell people to type, and where their links lead."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 
 from contracts.lipsync import LipSyncOptions
+from tests.pages import commands
 from tools.commands import parser
 from tools.environment import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def commands(page: Path, first: str) -> list[list[str]]:
-    """The lines of a page's console blocks that begin with a word, as arguments."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    blocks = re.findall(r"^```console\n(.*?)^```", text, re.M | re.S)
-    lines = (line.strip() for block in blocks for line in block.splitlines())
-    split = [shlex.split(line, comments=True) for line in lines if line.startswith(f"{first} ")]
-    assert split or page.name != "README.md"
-    return split
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
