@@ -21,7 +21,7 @@ def vowel(name: str, seconds: float, pitch: float = 120.0) -> Samples:
     """A sung vowel with soft edges, about -20 dB."""
     count = round(seconds * SPEECH_RATE)
     pulses = np.zeros(count)
-    pulses[(np.arange(0, seconds, 1 / pitch) * SPEECH_RATE).astype(int)] = 1.0
+    pulses[np.arange(0, count, SPEECH_RATE / pitch).astype(int)] = 1.0
     sound: NDArray[np.float64] = lfilter([1.0], [1.0, -0.95], pulses)
     for formant, bandwidth in zip((*FORMANTS[name], 2900), (80, 100, 160), strict=True):
         radius = np.exp(-np.pi * bandwidth / SPEECH_RATE)

@@ -19,13 +19,13 @@ from gpu_service.engines.facewarp.shape import REST, MouthShape
 LOOK_AHEAD_SECONDS = 0.2
 """A mark that begins later than this after a frame has no say in it."""
 
-_JAW_ATTACK, _JAW_RELEASE = 0.08, 0.10
-_LIP_ATTACK, _LIP_RELEASE = 0.16, 0.12
+_JAW_ATTACK, _JAW_RELEASE = 0.12, 0.13
+_LIP_ATTACK, _LIP_RELEASE = 0.19, 0.15
 _PULSE_FLANK = 0.05
-# Rest pulls gently during speech, and in earnest where no sound reaches.
-_REST_WEIGHT = 0.06
+# So little that no sound is felt to insist.
+_NO_WEIGHT = 1e-6
 # Neighbours average the extremes away; speech is to use the whole range nevertheless.
-_LIVELY = 1.15
+_LIVELY = 1.1
 # Voices mark p and b at the burst; the lips have met for some 50 ms by then.
 _BURST_LEAD = 0.015
 _LONGEST_BURST = 0.06
@@ -120,23 +120,24 @@ class MarkShapes:
 
 
 def _blend(sounds: list[_Sound], seconds: float) -> tuple[float, float, float]:
-    jaw_sum = lip_sum = _REST_WEIGHT
+    jaw_sum = lip_sum = _NO_WEIGHT
     jaw_reach = lip_reach = opening = width = rounding = 0.0
     for sound in sounds:
         articulation = sound.articulation
         jaw = _flanks(sound, seconds, _JAW_ATTACK, _JAW_RELEASE)
         lip = _flanks(sound, seconds, _LIP_ATTACK, _LIP_RELEASE)
         jaw_reach, lip_reach = max(jaw_reach, jaw), max(lip_reach, lip)
-        jaw *= articulation.jaw_weight
-        lip *= articulation.lip_weight
+        # Squared, a flank keeps its reach but gives way to whatever is spoken now.
+        jaw *= jaw * articulation.jaw_weight
+        lip *= lip * articulation.lip_weight
         opening += jaw * articulation.open
         width += lip * articulation.width
         rounding += lip * articulation.round
         jaw_sum += jaw
         lip_sum += lip
-    jaw_sum += 1.0 - jaw_reach
-    lip_sum += 1.0 - lip_reach
-    return min(_LIVELY * opening / jaw_sum, 1.0), width / lip_sum, rounding / lip_sum
+    # Where no sound reaches, the mouth returns to rest.
+    jaw_reach, lip_reach = jaw_reach / jaw_sum, lip_reach / lip_sum
+    return min(_LIVELY * opening * jaw_reach, 1.0), width * lip_reach, rounding * lip_reach
 
 
 def _flanks(span: _Sound | _Pulse, seconds: float, attack: float, release: float) -> float:
