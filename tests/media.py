@@ -1,10 +1,15 @@
 """Faces, speech and files made by code."""
 
+import io
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from scipy.signal import lfilter
 
 from contracts.marks import PhonemeMark
@@ -98,3 +103,79 @@ def marks_of(*phonemes: tuple[str, float]) -> tuple[PhonemeMark, ...]:
         marks.append(PhonemeMark(start=start, end=start + seconds, phoneme=phoneme))
         start += seconds
     return tuple(mark for mark in marks if mark.phoneme)
+
+
+def picture(width: int = 64, height: int = 48, mode: str = "RGB") -> Pillow.Image:
+    """A picture of soft colours, the same each time."""
+    spots = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    rgb = cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)
+    if mode == "I;16":
+        return Pillow.fromarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257)
+    return Pillow.fromarray(rgb).convert(mode)
+
+
+def saved(image: Pillow.Image, form: str, **options: object) -> bytes:
+    """The picture as a file of this form."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def tone(seconds: float, sample_rate: int = 48_000, channels: int = 1) -> NDArray[np.float32]:
+    """(channels, num_samples) of a 300 Hz tone."""
+    moments = np.arange(round(seconds * sample_rate)) / sample_rate
+    wave_form = (0.3 * np.sin(2 * np.pi * 300 * moments)).astype(np.float32)
+    return np.repeat(wave_form[np.newaxis], channels, axis=0)
+
+
+def wav(samples: NDArray[np.float32], sample_rate: int, num_bytes: int | None = None) -> bytes:
+    """A 16-bit WAV whose header says what it is told to of the length of its samples."""
+    data = (samples.T * 32767).astype("<i2").tobytes()
+    claimed = len(data) if num_bytes is None else num_bytes
+    channels = len(samples)
+    form = struct.pack(
+        "<HHIIHH", 1, channels, sample_rate, sample_rate * channels * 2, channels * 2, 16
+    )
+    return (
+        b"RIFF" + struct.pack("<I", (claimed + 36) & 0xFFFFFFFF) + b"WAVEfmt \x10\0\0\0"
+        + form + b"data" + struct.pack("<I", claimed) + data
+    )  # fmt: skip
+
+
+def media_file(
+    container: str,
+    *,
+    sound: str | None = None,
+    seconds: float = 1.0,
+    sample_rate: int = 48_000,
+    layout: str = "mono",
+    video: str | None = None,
+) -> bytes:
+    """A 300 Hz tone, a video whose frames grow brighter, or both.
+
+    Args:
+        container: FFmpeg's name of the file's form.
+        sound: FFmpeg's name of the sound's codec.
+        seconds: How long it lasts.
+        sample_rate: Of the sound, in Hz.
+        layout: Of the sound's channels.
+        video: FFmpeg's name of the video's codec; 64 x 48 pixels, 25 frames per second.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        pictures = output.add_stream(video, rate=25) if video else None
+        track = output.add_stream(sound, rate=sample_rate, layout=layout) if sound else None
+        if pictures:
+            pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+            for index in range(round(seconds * 25)):
+                pixels = np.full((48, 64, 3), min(index * 8, 255), np.uint8)
+                output.mux(pictures.encode(av.VideoFrame.from_ndarray(pixels, "bgr24")))
+            output.mux(pictures.encode(None))
+        if track:
+            samples = tone(seconds, sample_rate, track.layout.nb_channels)
+            frame = av.AudioFrame.from_ndarray(samples, "fltp", layout)
+            frame.sample_rate, frame.pts = sample_rate, 0
+            resampler = av.AudioResampler(track.format, layout, sample_rate)
+            for part in (*resampler.resample(frame), *resampler.resample(None), None):
+                output.mux(track.encode(part))
+    return file.getvalue()

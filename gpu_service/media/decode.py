@@ -209,7 +209,7 @@ def _frames_of(container: InputContainer, stream: Any) -> Iterator[Any]:
     Raises:
         UndecodableMedia: Something is there, and all of it is damaged.
     """
-    damage: av.FFmpegError | None = None
+    damage: Exception | None = None
     whole = 0
     try:
         for packet in container.demux(stream):
@@ -220,7 +220,8 @@ def _frames_of(container: InputContainer, stream: Any) -> Iterator[Any]:
                 continue
             whole += len(frames)
             yield from frames
-    except av.FFmpegError as error:
+    # PyAV answers with IndexError when damage makes a stream out of nothing.
+    except (av.FFmpegError, IndexError) as error:
         damage = error
     if damage and not whole:
         raise UndecodableMedia("nothing in the file can be decoded") from damage

@@ -13,7 +13,7 @@ from contracts.errors import ImageTooLarge, UndecodableMedia
 from contracts.limits import MAX_IMAGE_PIXELS, MAX_OUTPUT_SIDE
 from gpu_service.data import Image
 
-PICTURE_FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+PICTURE_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 BEHIND_TRANSPARENT: Final = (224, 224, 224)
 """What shows through a cut-out portrait: a light, neutral grey."""
 
@@ -25,8 +25,6 @@ _DAMAGED = (
     SyntaxError,
     EOFError,
     IndexError,
-    KeyError,
-    TypeError,
     RuntimeError,
     struct.error,
 )
@@ -49,10 +47,18 @@ def decode_picture(data: bytes) -> Image:
                     f"the picture has {picture.width} x {picture.height} pixels, "
                     f"more than {MAX_IMAGE_PIXELS // 1_000_000} million"
                 )
-            rgb = np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
+            rgb = np.asarray(_to_rgb(_upright(picture)))
     except _DAMAGED as error:
         raise UndecodableMedia("the picture is damaged or cut short") from error
     return np.ascontiguousarray(rgb[..., ::-1])
+
+
+def _upright(picture: Pillow.Image) -> Pillow.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except _DAMAGED:
+        # A broken EXIF block spoils no pixel; a broken picture is found out when it is converted.
+        return picture
 
 
 def _to_rgb(picture: Pillow.Image) -> Pillow.Image:

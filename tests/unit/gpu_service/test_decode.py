@@ -1,0 +1,235 @@
+"""Sound and videos from bytes, whatever they say of themselves."""
+
+from contextlib import suppress
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from contracts.errors import (
+    ImageTooLarge,
+    InvalidInput,
+    SoundMissing,
+    SpeechEmpty,
+    SpeechTooLong,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
+from contracts.marks import PhonemeMark
+from gpu_service.data import SPEECH_RATE, Samples, Sound
+from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
+from tests.media import media_file, picture, saved, tone, wav
+
+PLAYLISTS = {
+    "ffconcat": b"ffconcat version 1.0\nfile other.mp4\n",
+    "m3u8": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
+    "sdp": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5 RTP/AVP 0\n",
+    "text": b"just some words in a file\n" * 40,
+    "empty": b"",
+    "random": np.random.default_rng(3).integers(0, 256, 20_000, np.uint8).tobytes(),
+}
+
+
+def heard(sound: Sound) -> Samples:
+    return np.concatenate([chunk.samples for chunk in speech_chunks(sound)])
+
+
+def pitch(samples: Samples) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(spectrum) * SPEECH_RATE / len(samples))
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "sample_rate", "layout", "channels"),
+    [
+        ("wav", "pcm_u8", 8_000, "mono", 1),
+        ("wav", "pcm_s16le", 48_000, "5.1", 2),
+        ("wav", "pcm_f32le", 44_100, "stereo", 2),
+        ("wav", "pcm_s24le", 96_000, "stereo", 2),
+        ("mp3", "libmp3lame", 44_100, "stereo", 2),
+        ("mp4", "aac", 44_100, "stereo", 2),
+        ("flac", "flac", 22_050, "mono", 1),
+        ("ogg", "libopus", 48_000, "mono", 1),
+        ("webm", "libopus", 48_000, "mono", 1),
+        ("aiff", "pcm_s16be", 11_025, "mono", 1),
+    ],
+)
+def test_sound_of_any_form_keeps_its_length_and_pitch(
+    container: str, codec: str, sample_rate: int, layout: str, channels: int
+) -> None:
+    data = media_file(container, sound=codec, sample_rate=sample_rate, layout=layout)
+    sound = decode_sound(data)
+    assert sound.samples.shape[0] == channels
+    assert sound.sample_rate == min(sample_rate, 48_000)
+    assert sound.seconds == pytest.approx(1.0, abs=0.03)  # codecs fill up their last packet
+    assert 0.25 < float(np.abs(sound.samples).max()) < 0.5
+    samples = heard(sound)
+    assert samples.dtype == np.float32
+    assert len(samples) == round(sound.seconds * SPEECH_RATE)
+    assert pitch(samples) == pytest.approx(300, abs=3)
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("seconds", [0.05, 1.37])
+def test_speech_is_exactly_as_long_as_the_sound_and_not_shifted(
+    sample_rate: int, seconds: float
+) -> None:
+    samples = np.zeros((1, round(seconds * sample_rate)), np.float32)
+    click = samples.shape[1] // 2
+    samples[0, click] = 1.0
+    speech = heard(Sound(samples, sample_rate))
+    assert len(speech) == round(samples.shape[1] / sample_rate * SPEECH_RATE)
+    assert np.argmax(np.abs(speech)) == pytest.approx(click / sample_rate * SPEECH_RATE, abs=1)
+
+
+def test_speech_at_its_own_rate_passes_unchanged() -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, (1, 12_345)).astype(np.float32)
+    assert np.array_equal(heard(Sound(samples, SPEECH_RATE)), samples[0])
+
+
+def test_two_equal_channels_are_heard_as_loud_as_one() -> None:
+    assert np.abs(heard(Sound(tone(1.0, channels=2), 48_000))).max() == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 0xFFFFFFF0])
+def test_a_length_in_the_header_that_lies_is_not_believed(num_bytes: int) -> None:
+    data = wav(tone(0.5, 16_000), 16_000, num_bytes=num_bytes)
+    assert decode_sound(data).seconds == pytest.approx(0.5)
+
+
+def test_a_clip_of_a_twentieth_of_a_second_works() -> None:
+    sound = decode_sound(wav(tone(0.05), 48_000))
+    assert len(heard(sound)) == 800
+
+
+def test_a_video_gives_its_sound() -> None:
+    data = media_file("mp4", sound="aac", video="libx264")
+    assert decode_sound(data).seconds == pytest.approx(1.0, abs=0.03)
+
+
+def test_numbers_that_are_none_become_silence_or_full_scale() -> None:
+    samples = np.tile(np.array([np.nan, np.inf, -np.inf, 1e30], np.float32), 400)
+    header = wav(np.zeros((1, 0), np.float32), 16_000, num_bytes=samples.nbytes)
+    floats = header[:20] + b"\x03" + header[21:34] + b"\x20" + header[35:]
+    sound = decode_sound(floats + samples.tobytes())
+    assert set(np.unique(sound.samples)) <= {-1.0, 0.0, 1.0}
+
+
+def test_a_video_without_sound_says_so() -> None:
+    with pytest.raises(SoundMissing):
+        decode_sound(media_file("mp4", video="libx264"))
+
+
+def test_a_recording_without_samples_is_empty() -> None:
+    with pytest.raises(SpeechEmpty):
+        decode_sound(wav(np.zeros((1, 0), np.float32), 16_000))
+
+
+def test_speech_is_too_long_by_what_is_measured() -> None:
+    shortest_too_long = np.zeros((1, 601 * 8_000), np.float32)
+    with pytest.raises(SpeechTooLong):
+        decode_sound(wav(shortest_too_long, 8_000, num_bytes=0))
+    assert decode_sound(wav(shortest_too_long[:, : 600 * 8_000], 8_000)).seconds == 600
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_what_is_no_media_is_refused_as_face_and_as_speech(name: str) -> None:
+    with pytest.raises(UnsupportedMedia):
+        decode_sound(PLAYLISTS[name])
+    with pytest.raises(UnsupportedMedia):
+        decode_face(PLAYLISTS[name], 1080)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "webm", "wav", "flac", "mp3", "ogg"])
+def test_a_recording_cut_short_beyond_use_is_damaged(container: str) -> None:
+    codec = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "mov": "aac", "mp4": "aac"}
+    data = media_file(container, sound=codec.get(container, "libopus"))
+    with pytest.raises(UndecodableMedia):
+        decode_sound(data[:60])
+
+
+def test_what_is_left_of_a_recording_that_broke_off_is_used() -> None:
+    data = wav(tone(1.0), 48_000)
+    assert decode_sound(data[: len(data) // 2]).seconds == pytest.approx(0.5, abs=0.001)
+
+
+def test_a_picture_is_no_speech_and_a_song_no_face() -> None:
+    with pytest.raises(UnsupportedMedia, match="picture"):
+        decode_sound(saved(picture(), "PNG"))
+    with pytest.raises(UnsupportedMedia, match="no picture"):
+        decode_face(media_file("mp3", sound="libmp3lame"), 1080)
+
+
+def test_a_heic_photo_is_refused_with_what_to_do() -> None:
+    with pytest.raises(UnsupportedMedia) as refused:
+        decode_face(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), 1080)
+    assert "JPEG" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("mp4", "libx264"), ("webm", "libvpx"), ("avi", "mpeg4"), ("mpegts", "mpeg2video")],
+)
+def test_a_video_gives_its_frames_each_time_it_is_asked(container: str, codec: str) -> None:
+    source = decode_face(media_file(container, video=codec), 1080)
+    assert (source.kind, source.width, source.height) == ("video", 64, 48)
+    assert source.fps == Fraction(25)
+    for _ in range(2):
+        brightness = [float(frame.mean()) for frame in source.frames()]
+        assert len(brightness) == 25
+        assert brightness == pytest.approx([min(8 * i, 255) for i in range(25)], abs=4)
+
+
+def test_a_video_is_scaled_down_to_the_tallest_output() -> None:
+    source = decode_face(media_file("mp4", video="libx264"), 24)
+    assert (source.width, source.height) == (32, 24)
+    assert next(source.frames()).shape == (24, 32, 3)
+
+
+def test_a_video_of_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu_service.media.decode.MAX_IMAGE_PIXELS", 64 * 48 - 1)
+    with pytest.raises(ImageTooLarge):
+        decode_face(media_file("mp4", video="libx264"), 1080)
+
+
+@pytest.mark.parametrize("container", ["wav", "mp3", "mp4", "mpegts", "flac", "PNG", "JPEG", "GIF"])
+def test_flipped_bytes_end_in_an_error_of_ours_or_in_media(container: str) -> None:
+    codecs = {"wav": "pcm_s16le", "mp3": "libmp3lame", "mp4": "aac", "mpegts": "aac"}
+    if container.isupper():
+        whole = saved(picture(mode="P" if container == "GIF" else "RGB"), container)
+    else:
+        whole = media_file(container, sound=codecs.get(container, container), seconds=0.2)
+    choose = np.random.default_rng(0)
+    for _ in range(40):
+        data = bytearray(whole)
+        for place in choose.integers(0, min(len(data), 400), 6):
+            data[place] = choose.integers(256)
+        with suppress(InvalidInput):
+            if container.isupper():
+                assert decode_face(bytes(data), 1080).width >= 2
+            else:
+                assert decode_sound(bytes(data)).samples.size
+
+
+def test_marks_ride_in_the_piece_in_which_they_start() -> None:
+    marks = [
+        PhonemeMark(start=start, end=start + 0.05, phoneme=str(start))
+        for start in (0.25, 0.0, 0.199, 0.2, 0.3)
+    ]
+    chunks = list(speech_chunks(Sound(tone(0.3, 16_000), 16_000), marks))
+    begin = 0.0
+    given = []
+    for chunk in chunks:
+        assert chunk.marks is not None
+        end = begin + len(chunk.samples) / SPEECH_RATE
+        for mark in chunk.marks:
+            assert begin <= mark.start < end or (chunk is chunks[-1] and mark.start >= end)
+        given += [mark.start for mark in chunk.marks]
+        begin = end
+    assert given == [0.0, 0.199, 0.2, 0.25, 0.3]
+
+
+def test_a_voice_without_marks_gives_none_and_a_silent_one_gives_an_empty_list() -> None:
+    sound = Sound(tone(0.3, 16_000), 16_000)
+    assert {chunk.marks for chunk in speech_chunks(sound)} == {None}
+    assert {chunk.marks for chunk in speech_chunks(sound, [])} == {()}
