@@ -97,6 +97,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, summary=app.summary, routes=app.routes
         )
         # Routes refer to it by name, see `problems`.
-        schema["components"]["schemas"]["ErrorBody"] = ErrorBody.model_json_schema()
+        schemas = schema["components"]["schemas"]
+        schemas["ErrorBody"] = ErrorBody.model_json_schema()
+        # FastAPI promises its own validation errors wherever a route takes a parameter.
+        del schemas["HTTPValidationError"], schemas["ValidationError"]
+        for operation in (each for path in schema["paths"].values() for each in path.values()):
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
         app.openapi_schema = schema
     return app.openapi_schema

@@ -62,13 +62,15 @@ def test_female_voices_sound_different(voices):
 def test_threads_get_what_they_asked_for(voices):
     english, german = voice(voices, "espeak:en-us"), voice(voices, "espeak:de")
     alone = {v.id: voices.speak("Hallo Welt.", v).marks for v in (english, german)}
+    phonemes = {i: [mark.phoneme for mark in marks] for i, marks in alone.items()}
     with ThreadPoolExecutor(4) as pool:
         takes = list(
             pool.map(lambda v: (v.id, voices.speak("Hallo Welt.", v)), [english, german] * 8)
         )
-    assert alone[english.id] != alone[german.id]
-    # Not the samples: the library breathes at random.
-    assert all(spoken.marks == alone[voice_id] for voice_id, spoken in takes)
+    assert phonemes[english.id] != phonemes[german.id]
+    # Not the samples: the library varies noise and timing a little.
+    for voice_id, spoken in takes:
+        assert [mark.phoneme for mark in spoken.marks] == phonemes[voice_id]
 
 
 def test_voice_ids_are_unique(voices):
@@ -104,3 +106,17 @@ def test_missing_data_are_an_error_and_not_the_end_of_the_process(tmp_path):
     arguments = [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "told", done.stderr
+
+
+def test_marks_lie_where_the_sounds_are(voices):
+    spoken = voices.speak("A puppy, a happy paper copy.", voice(voices, "espeak:en-us"))
+
+    def level(mark, seconds):
+        begin = round(mark.start * spoken.sample_rate)
+        end = begin + round(seconds * spoken.sample_rate)
+        return np.sqrt(np.mean(spoken.samples[begin:end].astype(float) ** 2))
+
+    closures = [level(mark, 0.03) for mark in spoken.marks if mark.phoneme == "p"]
+    stressed = [level(mark, 0.06) for mark in spoken.marks if mark.phoneme[0] == "\u02c8"]
+    assert len(closures) >= 5
+    assert np.median(closures) < 0.2 * np.median(stressed)
