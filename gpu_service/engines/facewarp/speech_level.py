@@ -23,7 +23,7 @@ _AROUND: Final = _DUE + np.arange(_NUM_AVERAGES - BLOCK_ROWS + 1)
 _NEXT: Final = _AROUND[:, -AHEAD + 1 :]
 # Below it there is no sound at all, only what resampling and lossy codecs leave of zeros.
 _SILENCE_DB: Final = -105.0
-_FAINTEST_SPEECH_DB: Final = -65.0
+_FAINTEST_SPEECH_DB: Final = -60.0
 # Averaged over 50 ms, a band of steady noise wanders by 3 to 5 dB within half a second.
 _STEADY_DB, _LIVELY_DB = 7.0, 11.0
 _LIVELIEST_BANDS: Final = 3
