@@ -151,6 +151,8 @@ def running(python: Path, root: Path, wired: Wiring, logs: Path) -> Iterator[Sta
     here = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1,localhost")))
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | dict(wired.settings)
     environment |= {"no_proxy": here, "NO_PROXY": here}
+    # Set-up leaves compiling to the first start; without its result each start takes 10 s.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     commands = {
         "gpu": (["gpu_service", "serve"], "/health"),
         "backend": (["backend", "serve"], "/health/ready"),
