@@ -1,0 +1,228 @@
+"""The whole road, with an engine that counts."""
+
+import io
+import threading
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from contracts.errors import Cancelled, FaceKindUnsupported, NoFaceFound, RenderFailed, SoundMissing
+from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
+from contracts.marks import PhonemeMark
+from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
+from gpu_service.data import Box, FacePatch, FaceTrack, Progress, SpeechChunk
+from gpu_service.render import RenderRequest, render
+from tests.fakes.engine import CountingEngine
+from tests.media import SAMPLES, media_file, picture, saved, tone, wav
+
+PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()
+OPTIONS = LipSyncOptions(max_height=384)
+MARKER = 64
+"""Side of the corner that a marking engine fills, in pixels."""
+
+
+class MarkingEngine(CountingEngine):
+    """Fills a corner with the frame's number, which outlives encoding; may leave frames out."""
+
+    def __init__(self, without: Iterable[int] = ()) -> None:
+        self.without = frozenset(without)
+        self.chunks: list[SpeechChunk] = []
+        self.iterated_in: list[int] = []
+        self.closed_in: list[int] = []
+
+    def render(
+        self, avatar: Fraction, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        try:
+            for patch in super().render(avatar, self._kept(speech), options):
+                self.iterated_in.append(threading.get_ident())
+                if patch.frame_index not in self.without:
+                    colour = 16 + 4 * patch.frame_index % 224
+                    pixels = np.full((MARKER, MARKER, 3), colour, np.uint8)
+                    yield FacePatch(patch.frame_index, Box(0, 0, MARKER, MARKER), pixels)
+        finally:
+            self.closed_in.append(threading.get_ident())
+
+    def _kept(self, speech: Iterable[SpeechChunk]) -> Iterator[SpeechChunk]:
+        for chunk in speech:
+            self.chunks.append(chunk)
+            yield chunk
+
+
+class PhotoEngine(CountingEngine):
+    info = EngineInfo(
+        name="photos-only",
+        title="Photos only",
+        version="1",
+        accepts=("photo",),
+        streaming=True,
+        look_ahead_seconds=0.1,
+        licence="Apache-2.0",
+    )
+
+
+class FailingEngine(CountingEngine):
+    def prepare(self, track: FaceTrack, options: LipSyncOptions, progress: Progress) -> Fraction:
+        raise RenderFailed("it broke")
+
+
+class Road:
+    """One render, and what was emitted."""
+
+    def __init__(
+        self,
+        engine: CountingEngine,
+        seconds: float = 1.0,
+        options: LipSyncOptions = OPTIONS,
+        face: bytes = PORTRAIT,
+        speech: bytes | None = None,
+        marks: tuple[PhonemeMark, ...] | None = None,
+        file: Path | None = None,
+    ) -> None:
+        self.records: list[Record] = []
+        self.payloads: list[bytes] = []
+        speech = wav(tone(seconds, 16_000), 16_000) if speech is None else speech
+        request = RenderRequest(face, speech, options, marks)
+        self.report: RenderReport = render(request, engine, self._emit, file)
+        self.data = file.read_bytes() if file else b"".join(self.payloads)
+
+    def _emit(self, record: Record, payload: bytes) -> None:
+        self.records.append(record)
+        self.payloads.append(payload)
+
+    def numbers(self) -> list[int]:
+        """The frame number that each frame of the video shows."""
+        with av.open(io.BytesIO(self.data)) as video:
+            corners = [
+                frame.to_ndarray(format="bgr24")[8 : MARKER - 8, 8 : MARKER - 8].mean()
+                for frame in video.decode(video=0)
+            ]
+        return [round((corner - 16) / 4) for corner in corners]
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_every_patch_is_shown_in_its_own_frame(as_file: bool, tmp_path: Path) -> None:
+    road = Road(MarkingEngine(), 1.3, file=tmp_path / "video.mp4" if as_file else None)
+    assert road.numbers() == list(range(32))
+    assert road.report.num_frames == 32
+    assert road.report.seconds == pytest.approx(1.28)
+
+
+def test_frames_that_the_engine_leaves_out_pass_through_and_are_reported() -> None:
+    road = Road(MarkingEngine(without=(0, 5, 6, 7, 24)))
+    shown = road.numbers()
+    assert [shown[index] for index in (1, 4, 8, 23)] == [1, 4, 8, 23]
+    assert shown[5] != 5
+    assert road.report.frames_without_face == (
+        FrameRange(first=0, last=0),
+        FrameRange(first=5, last=7),
+        FrameRange(first=24, last=24),
+    )
+
+
+def test_records_come_in_their_order_and_the_engine_first() -> None:
+    road = Road(CountingEngine())
+    assert road.records[0] == EventRecord(name="engine", value="counting")
+    assert next(r.stage for r in road.records if isinstance(r, ProgressRecord)) == "track"
+    media = [r for r in road.records if isinstance(r, InitRecord | MediaRecord)]
+    assert [record.seq for record in media] == list(range(len(media)))
+    assert sum(r.seconds for r in media if isinstance(r, MediaRecord)) == pytest.approx(1.0)
+    done = [r.done for r in road.records if isinstance(r, ProgressRecord) and r.stage == "render"]
+    assert done == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+def test_fragments_come_while_the_speech_is_still_being_taken() -> None:
+    engine = MarkingEngine()
+    heard_at_first: list[int] = []
+
+    def emit(record: Record, payload: bytes) -> None:
+        if isinstance(record, MediaRecord) and not heard_at_first:
+            heard_at_first.append(sum(len(chunk.samples) for chunk in engine.chunks))
+
+    speech = wav(tone(4.0, 16_000), 16_000)
+    render(RenderRequest(PORTRAIT, speech, OPTIONS), engine, emit)
+    assert heard_at_first[0] <= 16_000
+
+
+def test_the_report_says_where_the_time_went() -> None:
+    report = Road(CountingEngine()).report
+    assert list(report.stage_seconds) == ["decode", "track", "prepare", "render", "encode"]
+    assert all(seconds >= 0 for seconds in report.stage_seconds.values())
+    assert (report.engine, report.engine_version) == ("counting", "1")
+    assert (report.width, report.height, report.fps) == (384, 384, 25)
+
+
+def test_options_that_change_nothing_are_named() -> None:
+    options = LipSyncOptions(max_height=384, seed=7, length_mode="bounce", fps=30)
+    assert Road(CountingEngine(), options=options).report.ignored == ("length_mode", "seed")
+    assert Road(CountingEngine()).report.ignored == ()
+
+
+def test_warnings_about_the_face_reach_the_report() -> None:
+    with av.open(io.BytesIO(PORTRAIT)) as portrait:
+        frame = next(portrait.decode(video=0)).to_image()
+    dark = frame.point(lambda level: level // 4)
+    report = Road(CountingEngine(), 0.2, face=saved(dark, "PNG")).report
+    assert any("dark" in warning for warning in report.warnings)
+
+
+def test_marks_reach_the_engine() -> None:
+    engine = MarkingEngine()
+    marks = (PhonemeMark(start=0.1, end=0.2, phoneme="a"),)
+    Road(engine, marks=marks)
+    assert tuple(m for chunk in engine.chunks for m in chunk.marks or ()) == marks
+
+
+def test_the_result_names_its_engine() -> None:
+    with av.open(io.BytesIO(Road(CountingEngine(), 0.2).data)) as video:
+        assert "AI-generated" in video.metadata["comment"]
+        assert "counting 1" in video.metadata["comment"]
+
+
+def test_a_kind_of_face_that_the_engine_can_not_animate_is_refused_before_any_work() -> None:
+    video = media_file("mp4", video="libx264")
+    with pytest.raises(FaceKindUnsupported):
+        Road(PhotoEngine(), face=video, speech=b"not even speech")
+
+
+@pytest.mark.parametrize(
+    ("face", "speech", "error"),
+    [
+        (saved(picture(256, 256), "PNG"), wav(tone(0.2), 48_000), NoFaceFound),
+        (PORTRAIT, media_file("mp4", video="libx264"), SoundMissing),
+    ],
+)
+def test_bad_input_is_named_and_leaves_no_file(
+    face: bytes, speech: bytes, error: type[Exception], tmp_path: Path
+) -> None:
+    with pytest.raises(error):
+        Road(CountingEngine(), face=face, speech=speech, file=tmp_path / "video.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_fails_is_heard_of() -> None:
+    with pytest.raises(RenderFailed, match="it broke"):
+        Road(FailingEngine())
+
+
+@pytest.mark.parametrize("stop_at", [2, 6, 10])
+def test_a_caller_who_goes_stops_the_engine_in_its_own_thread(stop_at: int) -> None:
+    engine = MarkingEngine()
+    emitted = 0
+
+    def emit(record: Record, payload: bytes) -> None:
+        nonlocal emitted
+        emitted += 1
+        if emitted == stop_at:
+            raise Cancelled("gone")
+
+    speech = wav(tone(20.0, 16_000), 16_000)
+    with pytest.raises(Cancelled):
+        render(RenderRequest(PORTRAIT, speech, OPTIONS), engine, emit)
+    assert len(engine.chunks) < 60
+    assert len(engine.closed_in) == (1 if engine.iterated_in else 0)
+    assert set(engine.closed_in) <= {threading.get_ident()}
