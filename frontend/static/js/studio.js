@@ -63,7 +63,7 @@ function check() {
   for (const place of ["face", "voice", "make", "consent"]) showProblem(place, wrong[place]);
   const ready = !lacks.length && !Object.keys(wrong).length;
   current.querySelector("[data-missing]").textContent = lacks.length ? `Still missing: ${listed(lacks)}` : "";
-  current.querySelector(".make-button").setAttribute("aria-disabled", String(!ready || sending));
+  current.querySelector(".make-button").classList.toggle("is-incomplete", !ready || sending);
 }
 
 function showProblem(place, error) {

@@ -1,0 +1,193 @@
+"""The pages in a real browser, before a backend that answers as it is told."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from contracts.errors import GpuUnreachable, NoFaceFound
+from contracts.jobs import JobStage, JobState
+from tests.fakes.backend import FakeBackend, job_view
+from tools.environment import ROOT
+
+PORTRAIT = ROOT / "samples" / "portrait.jpg"
+SPEECH = ROOT / "samples" / "speech.flac"
+LONG_WORD = "Donaudampfschifffahrtsgesellschaftskapitän" * 3
+
+
+def fill(page: Page, text: str = "Hello") -> None:
+    page.set_input_files("#text-image", PORTRAIT)
+    page.fill("#text-text", text)
+    page.check("#text-consent")
+
+
+def test_the_button_says_what_is_missing_and_leads_there(page: Page, pages: str) -> None:
+    page.goto(pages)
+    form = page.locator("#make-text")
+    expect(form).to_contain_text("Still missing: a face, a text and your agreement")
+    form.get_by_role("button", name="Make the video").click()
+    expect(page.locator("#text-image")).to_be_focused()
+    page.set_input_files("#text-image", PORTRAIT)
+    form.get_by_role("button", name="Make the video").click()
+    expect(page.locator("#text-text")).to_be_focused()
+    page.fill("#text-text", "Hello")
+    expect(form).to_contain_text("Still missing: your agreement")
+    page.check("#text-consent")
+    expect(form).not_to_contain_text("Still missing")
+
+
+def test_the_form_can_be_sent_with_the_keyboard_alone(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    page.goto(pages)
+    page.set_input_files("#text-image", PORTRAIT)
+    page.focus("#text-image")
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        focused = page.evaluate("document.activeElement.id || document.activeElement.textContent")
+        reached.append(focused.strip())
+        if focused == "text-text":
+            page.keyboard.type("Typed")
+        elif focused == "text-consent":
+            page.keyboard.press("Space")
+        elif focused == "Make the video":
+            page.keyboard.press("Enter")
+            break
+    page.wait_for_url("**/jobs/*")
+    assert "Upload" in reached
+    assert fake.forms[0]["text"] == "Typed"
+
+
+def test_the_face_can_be_dropped_onto_its_place(page: Page, pages: str) -> None:
+    page.goto(pages)
+    box = page.locator(".drop-face").first.bounding_box()
+    assert box
+    devtools = page.context.new_cdp_session(page)
+    for step in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(PORTRAIT)], "dragOperationsMask": 1}
+        where = {"x": box["x"] + 60, "y": box["y"] + 60}
+        devtools.send("Input.dispatchDragEvent", {"type": step, "data": data, **where})
+        if step == "dragOver":
+            expect(page.locator(".drop-face").first).to_have_class(re.compile("is-over"))
+    expect(page.get_by_text("portrait.jpg · 512 × 512")).to_be_visible()
+    expect(page.get_by_alt_text("The face you chose")).to_be_visible()
+
+
+def test_the_face_and_the_consent_stay_when_the_voice_changes_its_way(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    page.goto(pages)
+    fill(page)
+    page.locator("#make-text").get_by_role("link", name="Upload").click()
+    form = page.locator("#make-audio")
+    expect(form.get_by_text("portrait.jpg · 512 × 512")).to_be_visible()
+    expect(form.get_by_label("I may use this face")).to_be_checked()
+    expect(form).to_contain_text("Still missing: a recording")
+    page.set_input_files("#audio-audio", SPEECH)
+    form.get_by_role("button", name="Make the video").click()
+    page.wait_for_url("**/jobs/*")
+    assert fake.forms[0]["kind"] == "audio"
+    assert fake.forms[0]["image"] == PORTRAIT.read_bytes()
+    assert fake.forms[0]["audio"] == SPEECH.read_bytes()
+
+
+def test_the_sample_fills_the_form(page: Page, pages: str) -> None:
+    page.goto(pages)
+    page.locator("#make-text").get_by_role("button", name="Try the sample").click()
+    expect(page.get_by_text("portrait.jpg · 512 × 512")).to_be_visible()
+    expect(page.locator("#text-text")).to_have_value(re.compile("photograph"))
+    expect(page.locator("#make-text")).to_contain_text("Still missing: your agreement")
+
+
+def test_too_many_pixels_are_said_before_anything_is_sent(
+    page: Page, pages: str, fake: FakeBackend, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.png"
+    Image.new("1", (6000, 5000)).save(large)
+    page.goto(pages)
+    fill(page)
+    page.set_input_files("#text-image", large)
+    expect(page.locator("#text-face-error")).to_contain_text("Scale it down to 25 megapixels")
+    page.locator("#make-text").get_by_role("button", name="Make the video").click()
+    assert fake.headers == []
+
+
+def test_a_text_over_the_limit_is_said_while_it_is_typed(page: Page, pages: str) -> None:
+    page.goto(pages)
+    page.fill("#text-text", "a" * 5003)
+    expect(page.locator("#text-voice-error")).to_contain_text("3 characters too long")
+
+
+def test_only_voices_of_the_language_are_offered(page: Page, pages: str) -> None:
+    page.goto(pages)
+    page.select_option("#text-language", label="German")
+    offered = page.locator("#text-voice option").all_text_contents()
+    assert offered == ["Automatic", "German (online)", "German (offline)"]
+
+
+def test_waiting_shows_the_face_and_what_is_being_done(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.next_job = job_view(JobState.RUNNING, JobStage.SPEAKING)
+    page.goto(pages)
+    fill(page)
+    page.click("#make-text .make-button")
+    page.wait_for_url("**/jobs/*")
+    expect(page.locator("[data-words]")).to_have_text("Speaking the text")
+    expect(page.get_by_alt_text("The face you chose")).to_be_visible()
+    job_id = fake.next_job.id
+    fake.jobs[job_id] = job_view(JobState.RUNNING, JobStage.RENDERING, progress=0.6)
+    expect(page.locator("[data-words]")).to_have_text("Moving the mouth")
+    expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.6")
+    expect(page.get_by_alt_text("The face you chose")).to_be_visible()
+    expect(page.locator("[data-left]")).to_contain_text("left")
+    fake.jobs[job_id] = job_view(JobState.SUCCEEDED, JobStage.DONE)
+    page.locator("video#result").wait_for()
+
+
+def test_a_server_that_is_gone_is_said_and_nothing_is_lost(page: Page, pages: str) -> None:
+    page.goto(pages)
+    fill(page)
+    page.route("**/make/text", lambda route: route.abort())
+    page.click("#make-text .make-button")
+    expect(page.locator("#text-make-error")).to_contain_text("does not answer")
+    expect(page.locator("#text-text")).to_have_value("Hello")
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1600])
+def test_no_page_scrolls_sideways(
+    browser: Browser, pages: str, fake: FakeBackend, width: int
+) -> None:
+    error = NoFaceFound(f"no face was found in {LONG_WORD}.jpg").body("f" * 32)
+    fake.jobs = {
+        "done": job_view(JobState.SUCCEEDED, JobStage.DONE, voice=LONG_WORD),
+        "running": job_view(JobState.RUNNING, JobStage.RENDERING),
+        "failed": job_view(JobState.FAILED, JobStage.PREPARING, error=error),
+    }
+    with browser.new_context(viewport={"width": width, "height": 800}) as context:
+        page = context.new_page()
+        for path in ("/", "/?voice=upload", "/jobs/done", "/jobs/running", "/jobs/failed", "/no"):
+            page.goto(pages + path)
+            page.evaluate(
+                "for (const fold of document.querySelectorAll('details')) fold.open = true"
+            )
+            if path == "/":
+                page.fill("#text-text", LONG_WORD)
+            too_wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+            assert not too_wide, path
+
+
+def test_a_gpu_host_that_is_down_is_said_at_the_top_and_by_the_button(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.no_gpu_host = True
+    fake.refuse = GpuUnreachable("no GPU host answers at http://127.0.0.1:9000")
+    page.goto(pages)
+    page.get_by_text("The GPU host does not answer").click()
+    expect(page.locator("[data-chip]")).to_contain_text("Start the GPU host")
+    fill(page)
+    page.click("#make-text .make-button")
+    expect(page.locator("#text-make-error")).to_contain_text("Start the GPU host")
