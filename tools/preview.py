@@ -8,7 +8,7 @@ import sys
 import av
 from PIL import Image
 
-WIDTH = 320
+WIDTH = 512
 EVERY = 2
 """Of 25 frames a second, how many to step by."""
 
