@@ -17,7 +17,7 @@ from backend.guard import Guard
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
-from backend.routes import errors, generate, health, jobs, voices
+from backend.routes import docs, errors, generate, health, jobs, voices
 from backend.settings import Settings
 from backend.speech.base import TtsProvider
 from backend.speech.espeak_voice import EspeakVoices
@@ -59,8 +59,17 @@ def create_app(
         summary="A face and a text or a recording in, a video of that face saying it out.",
         version="0.1.0",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own page comes from a CDN
+        redoc_url=None,
     )
-    for router in (generate.router, jobs.router, voices.router, health.router, errors.router):
+    for router in (
+        docs.router,
+        generate.router,
+        jobs.router,
+        voices.router,
+        health.router,
+        errors.router,
+    ):
         app.include_router(router)
     errors.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings) -> int:
+    # uvicorn sends itself the signal again once it has shut down; that is an end in good order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(settings),
         host=settings.host,

@@ -24,6 +24,8 @@ class Wish:
     text: str = ""
     voice: str | None = None
     language: str | None = None
+    idempotency_key: str | None = None
+    """A wish with a key that came before is the same wish."""
 
 
 class Generation:
@@ -43,7 +45,9 @@ class Generation:
             VoiceNotFound: No voice has this name, or none speaks this language.
             QueueFull: Too many jobs wait already.
         """
-        self._jobs.check_room()
+        earlier = self._jobs.foresee(wish.idempotency_key)
+        if earlier is not None:
+            return earlier
         if wish.speech is None:
             clean(wish.text)
             self._speaker.choose(wish.voice, wish.language)
@@ -62,10 +66,14 @@ class Generation:
                 voice_asked=wish.voice,
                 language=wish.language,
                 speech_seconds=seconds,
+                idempotency_key=wish.idempotency_key,
             )
-            self._jobs.add(job)
+            accepted = self._jobs.add(job)
         except BaseException:
             self._media.remove(job_id)
             raise
+        if accepted.id != job_id:
+            self._media.remove(job_id)
+            return accepted
         self._worker.enqueue(job_id)
         return self._jobs.get(job_id)

@@ -36,6 +36,7 @@ class Job(Base):
     stage: Mapped[str] = mapped_column(default=JobStage.WAITING)
     progress: Mapped[float] = mapped_column(default=0.0)
     attempts: Mapped[int] = mapped_column(default=0)
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(default=_now, index=True)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from backend.database import Sessions
 from backend.jobs.job import Job
@@ -19,26 +20,39 @@ class JobStore:
         self._max_queue = max_queue
         self._lock = threading.Lock()
 
-    def add(self, job: Job) -> None:
-        """Accept a job.
+    def add(self, job: Job) -> Job:
+        """Accept a job, unless one was accepted under the same key; gives the accepted one.
 
         Raises:
             QueueFull: As many jobs wait as may.
         """
         with self._lock, self._sessions.begin() as session:
-            self._check_room(session.scalar(_WAITING) or 0)
-            session.add(job)
+            earlier = self._earlier(session, job.idempotency_key)
+            if earlier is None:
+                self._check_room(session)
+                session.add(job)
+            return earlier or job
 
-    def check_room(self) -> None:
-        """Refuse before an upload is staged what `add` would refuse after it.
+    def foresee(self, idempotency_key: str | None) -> Job | None:
+        """What `add` will say, asked before an upload is staged.
+
+        Returns:
+            The job that was accepted under the key; None when `add` will accept a new one.
 
         Raises:
             QueueFull: As many jobs wait as may.
         """
         with self._sessions() as session:
-            self._check_room(session.scalar(_WAITING) or 0)
+            earlier = self._earlier(session, idempotency_key)
+            if earlier is None:
+                self._check_room(session)
+            return earlier
 
-    def _check_room(self, num_waiting: int) -> None:
+    def _earlier(self, session: Session, key: str | None) -> Job | None:
+        return session.scalar(select(Job).where(Job.idempotency_key == key)) if key else None
+
+    def _check_room(self, session: Session) -> None:
+        num_waiting = session.scalar(_WAITING) or 0
         if num_waiting >= self._max_queue:
             raise QueueFull(f"{num_waiting} jobs are waiting already", retry_after_seconds=30)
 

@@ -42,6 +42,13 @@ Prefer = Annotated[
         description="`respond-async` answers 202 with the job at once.", examples=["respond-async"]
     ),
 ]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[A-Za-z0-9._~-]{1,128}$",
+        description="Makes repeats safe: the same key gives the same job.",
+    ),
+]
 
 
 class FromText(LipSyncOptions):
@@ -71,6 +78,7 @@ async def generate_from_text(
     form: Annotated[FromText, Form(media_type="multipart/form-data")],
     services: ServicesDep,
     prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Make a video of a face that says a text.
 
@@ -82,6 +90,7 @@ async def generate_from_text(
         voice=form.voice,
         language=form.language,
         options=_options(form),
+        idempotency_key=idempotency_key,
     )
     return await _generate(wish, prefer, services)
 
@@ -91,12 +100,18 @@ async def generate_from_audio(
     form: Annotated[FromAudio, Form(media_type="multipart/form-data")],
     services: ServicesDep,
     prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Make a video of a face that says a recording.
 
     curl -F image=@face.jpg -F audio=@speech.wav localhost:8000/generate-from-audio -o a.mp4
     """
-    wish = Wish(face=form.image.file, speech=form.audio.file, options=_options(form))
+    wish = Wish(
+        face=form.image.file,
+        speech=form.audio.file,
+        options=_options(form),
+        idempotency_key=idempotency_key,
+    )
     return await _generate(wish, prefer, services)
 
 

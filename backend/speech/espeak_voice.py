@@ -27,7 +27,7 @@ _AUDIO_OUTPUT_SYNCHRONOUS = 2  # with RETRIEVAL (1), another thread calls back a
 _PHONEME_EVENTS, _PHONEMES_AS_IPA, _DONT_EXIT = 0x0001, 0x0002, 0x8000
 _CHARS_UTF8 = 1
 _EVENT_END, _EVENT_PHONEME = 0, 7
-_RATE, _RANGE = 1, 4
+_RATE = 1
 _OK = 0
 
 _MUTE = frozenset({"fo", "kaa", "xex"})

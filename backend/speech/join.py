@@ -1,14 +1,18 @@
 """Joins spoken sentences with natural pauses, all at the same level."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from pydub import AudioSegment
-from pydub.silence import detect_leading_silence
-
 from backend.speech.base import Spoken
 from contracts.errors import SpeechFailed
 from contracts.marks import PhonemeMark
+
+with warnings.catch_warnings():
+    # pydub warns that it found no ffmpeg binary. It needs none: it is given raw samples only.
+    warnings.simplefilter("ignore")
+    from pydub import AudioSegment
+    from pydub.silence import detect_leading_silence
 
 LEVEL_DBFS = -20.0
 PEAK_DBFS = -1.0

@@ -117,6 +117,13 @@ class FakeGpuHost:
         return len(self.forms)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Callers that hang up are part of the tests."""
+
+
 class _Door(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     host: FakeGpuHost
@@ -210,8 +217,7 @@ def gpu_host(**behaviour: object) -> Iterator[FakeGpuHost]:
     """A running fake; change its fields at any time."""
     host = FakeGpuHost(**behaviour)  # type: ignore[arg-type]
     door = type("Door", (_Door,), {"host": host})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), door)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), door)
     host.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -35,7 +35,7 @@ def test_the_queue_has_an_end_and_running_jobs_do_not_count(sessions):
         store.add(Job(id="c", options={}))
     assert refusal.value.retry_after_seconds
     with pytest.raises(QueueFull):
-        store.check_room()
+        store.foresee(None)
     store.update("a", Job.start)
     store.add(Job(id="c", options={}))
 

@@ -1,5 +1,6 @@
 import io
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import pytest
@@ -120,6 +121,26 @@ def test_a_full_queue_asks_to_come_back_and_keeps_nothing(url, host, tmp_path):
     assert len(list((tmp_path / "jobs").iterdir())) == 2
     host.gate.set()
     LipSync(url).wait(second.json()["id"], 20)
+
+
+def test_ten_repeats_at_once_make_one_job_and_a_later_one_finds_it(url, host, tmp_path):
+    headers = {"Idempotency-Key": "my.key~1", "Prefer": "respond-async"}
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: from_text(url, headers=headers), range(10)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    LipSync(url).wait(answers[0].json()["id"], 20)
+    again = from_text(url, headers={"Idempotency-Key": "my.key~1"})
+    assert again.headers["X-Job-Id"] == answers[0].json()["id"]
+    assert host.renders() == 1
+    assert len(list((tmp_path / "jobs").iterdir())) == 1
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 129, "ä"])
+def test_a_key_that_is_no_key_is_refused(url, key):
+    answer = from_text(url, headers={"Idempotency-Key": key.encode()})
+    assert (answer.status_code, answer.json()["code"]) == (422, "INVALID_INPUT")
+    assert "idempotency-key" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -276,3 +297,12 @@ def test_openapi_describes_both_doors_with_examples_and_problems(url):
         assert "curl" in door["description"]
     assert "hint" in schemas["ErrorBody"]["properties"]
     assert "HTTPValidationError" not in str(api["paths"])
+
+
+def test_the_documentation_needs_nothing_from_elsewhere(url):
+    page = requests.get(url + "/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    for words in ("/generate-from-text", "curl -F image=@face.jpg", "bbox_shift", "/jobs/{job_id}"):
+        assert words in page.text
+    assert "<script" not in page.text
+    assert "//cdn" not in page.text

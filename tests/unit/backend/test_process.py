@@ -1,0 +1,101 @@
+"""The backend as a process: what it does when it is stopped or killed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import pytest
+import requests
+
+from contracts.jobs import JobState
+from lipsync_client.client import LipSync
+from tests.fakes.gpu_host import gpu_host
+from tests.fakes.uploads import photo, tone
+
+TOKEN = "canary-5f0c"
+
+
+@contextmanager
+def backend_process(data_dir, gpu_url):
+    settings = {
+        "BACKEND_PORT": "0",
+        "BACKEND_DATA_DIR": str(data_dir),
+        "BACKEND_GPU_URL": gpu_url,
+        "BACKEND_TOKEN": TOKEN,
+        "BACKEND_GPU_TOKEN": TOKEN,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "backend", "serve"],
+        env=os.environ | settings,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"running on (http://\S+)", line):
+                break
+        # Read on, else the process would wait for room in the pipe.
+        reader = threading.Thread(target=lambda: lines.extend(process.stderr))
+        reader.start()
+        yield process, found[1], lines
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stderr.close()
+
+
+def submit(url, **headers):
+    return requests.post(
+        url + "/generate-from-audio",
+        files={"image": photo(), "audio": tone(0.3)},
+        headers={"Authorization": f"Bearer {TOKEN}", **headers},
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def host():
+    with gpu_host(token=TOKEN) as host:
+        yield host
+
+
+def test_a_killed_backend_loses_no_job(tmp_path, host):
+    host.gate = threading.Event()
+    with backend_process(tmp_path, host.url) as (process, url, _):
+        ids = [submit(url, Prefer="respond-async").json()["id"] for _ in range(3)]
+        assert host.began.wait(20)
+        process.kill()
+        process.wait()
+    host.gate.set()
+    host.gate = None
+    with backend_process(tmp_path, host.url) as (_, url, _):
+        client = LipSync(url, token=TOKEN)
+        assert {client.wait(job_id, 30).state for job_id in ids} == {JobState.SUCCEEDED}
+
+
+def test_a_stopped_backend_ends_in_time_though_somebody_waits(tmp_path, host):
+    host.gate = threading.Event()
+    with backend_process(tmp_path, host.url) as (process, url, lines):
+        caller = threading.Thread(target=lambda: answers.append(try_to_submit(url)))
+        answers = []
+        caller.start()
+        assert host.began.wait(20)
+        process.send_signal(signal.SIGTERM)
+        host.gate.set()
+        assert process.wait(30) == 0
+        caller.join()
+    assert TOKEN not in "".join(lines)
+
+
+def try_to_submit(url):
+    try:
+        return submit(url).status_code
+    except requests.ConnectionError:
+        return "hung up"
