@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
+
 from backend.speech.base import Spoken
 from contracts.errors import SpeechFailed
 from contracts.marks import PhonemeMark
