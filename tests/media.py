@@ -3,7 +3,9 @@
 import io
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import cv2
@@ -13,7 +15,7 @@ from PIL import Image as Pillow
 from scipy.signal import lfilter
 
 from contracts.marks import PhonemeMark
-from gpu_service.data import SPEECH_RATE, Samples, SpeechChunk
+from gpu_service.data import SPEECH_RATE, Frame, Samples, SpeechChunk
 from gpu_service.media.decode import decode_sound, speech_chunks
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -179,3 +181,50 @@ def media_file(
             for part in (*resampler.resample(frame), *resampler.resample(None), None):
                 output.mux(track.encode(part))
     return file.getvalue()
+
+
+def portrait() -> Frame:
+    """The picture in samples/: one face, smiling with its teeth, 92 pixels from ear to ear."""
+    return np.asarray(cv2.imread(str(SAMPLES / "portrait.jpg")), np.uint8)
+
+
+def scaled(frame: Frame, scale: float) -> Frame:
+    """The picture in another size."""
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=smooth), np.uint8)
+
+
+def turned(frame: Frame, degrees: float) -> Frame:
+    """The picture turned about its portrait's face."""
+    height, width = frame.shape[:2]
+    about = cv2.getRotationMatrix2D((width * 0.44, height * 0.25), degrees, 1.0)
+    border = cv2.BORDER_REFLECT
+    return np.asarray(cv2.warpAffine(frame, about, (width, height), borderMode=border), np.uint8)
+
+
+class Photo:
+    """A FaceSource of one frame."""
+
+    kind: Literal["photo", "video"] = "photo"
+    fps: Fraction | None = None
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self.height, self.width = frame.shape[:2]
+
+    def frames(self) -> Iterator[Frame]:
+        yield self._frame
+
+
+class Film:
+    """A FaceSource of given frames."""
+
+    kind: Literal["photo", "video"] = "video"
+    fps: Fraction | None = Fraction(25)
+
+    def __init__(self, *frames: Frame) -> None:
+        self._frames = frames
+        self.height, self.width = frames[0].shape[:2]
+
+    def frames(self) -> Iterator[Frame]:
+        yield from self._frames

@@ -16,7 +16,7 @@ SEARCH_SIDE = 1280
 """Longest side of the picture that is searched, in pixels."""
 CROP_SIDE = 512
 """Side of the crops on which landmarks are refined, in pixels."""
-MAX_SPREAD = 0.009
+MAX_SPREAD = 0.010
 """Landmarks of a true face stay within this many face widths when the crop is jittered."""
 _JITTER = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.04), (-0.03, 0.02, 0.96), (0.0, -0.03, 1.08))
 _LEFT_EAR, _RIGHT_EAR = 234, 454
@@ -33,6 +33,11 @@ def find_face(frame: Image, choice: str = "largest") -> Face:
         NoFaceFound: There is no such face.
         FaceTooSmall: The face is too small to animate.
     """
+    height, width = frame.shape[:2]
+    if min(height, width) < MIN_FACE_PX:
+        raise FaceTooSmall(
+            f"the picture is {width}x{height} pixels; a face of {MIN_FACE_PX} has no room in it"
+        )
     faces: list[Face] = []
     for candidates in _stages(frame):
         for candidate in candidates:
@@ -41,9 +46,13 @@ def find_face(frame: Image, choice: str = "largest") -> Face:
             face = refine(frame, candidate)
             if face is not None and not any(_same(face.landmarks, f.landmarks) for f in faces):
                 faces.append(face)
-        chosen = choose(faces, choice)
+        # An index counts every face, also those that only a later stage finds.
+        chosen = None if choice.isdigit() else choose(faces, choice)
         if chosen is not None:
             return _large_enough(chosen)
+    chosen = choose(faces, choice)
+    if chosen is not None:
+        return _large_enough(chosen)
     if faces:
         raise NoFaceFound(
             f"no face fits the choice {choice!r}; {len(faces)} found",
@@ -91,12 +100,16 @@ def refine(frame: Image, landmarks: Landmarks) -> Face | None:
 
 def _stages(frame: Image) -> Iterator[list[Landmarks]]:
     scale = min(1.0, SEARCH_SIDE / max(frame.shape[:2]))
-    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    small = np.asarray(small, np.uint8)
+    small = _shrunk(frame, scale)
     for confidence in (SURE, UNSURE):
         yield [points / scale for points in face_mesh(confidence).find(small)]
     for parts in (2, 3):
         yield list(_in_tiles(frame, parts))
+
+
+def _shrunk(image: Image, scale: float) -> Image:
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
 
 
 def _in_tiles(frame: Image, parts: int) -> Iterator[Landmarks]:
@@ -108,8 +121,7 @@ def _in_tiles(frame: Image, parts: int) -> Iterator[Landmarks]:
             y, x = row * side_y // 2, column * side_x // 2
             tile = frame[y : y + side_y, x : x + side_x]
             scale = min(1.0, SEARCH_SIDE / max(tile.shape[:2]))
-            small = cv2.resize(tile, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            for points in face_mesh(SURE).find(np.asarray(small, np.uint8)):
+            for points in face_mesh(SURE).find(_shrunk(tile, scale)):
                 yield points / scale + np.array([x, y, 0], np.float32)
 
 

@@ -1,18 +1,13 @@
 """The face mesh: a picture in, 478 three-dimensional landmarks of each face out."""
 
 import functools
-import os
 import threading
 
 import cv2
 import numpy as np
+from mediapipe.python.solutions import face_mesh as mediapipe_face_mesh
 
 from gpu_service.data import Image, Landmarks
-
-# MediaPipe's C++ reads this once, when it is imported; it reports its start-up as warnings.
-os.environ.setdefault("GLOG_minloglevel", "3")
-
-from mediapipe.python.solutions import face_mesh as mediapipe_face_mesh
 
 MAX_FACES = 8
 

@@ -61,6 +61,8 @@ _JAWLINE = (
     ((136, 365), 0.8), ((172, 397), 0.7), ((58, 288), 0.6), ((132, 361), 0.35), ((93, 323), 0.12),
     ((234, 454), 0.0),
 )  # fmt: skip
+_OVERLAP = 1.1
+"""Lips that meet press on each other a little, or a sliver of teeth would stay."""
 _LIP_WEIGHT, _EDGE_WEIGHT, _FACE_WEIGHT = 12.0, 40.0, 1.0
 _NUM_MESH = 468
 
@@ -205,7 +207,8 @@ def _lip_moves(
     moves *= unit
 
     # Closing is measured on this mouth, so it takes no unit.
-    moves[:, Basis.CLOSE, 1] = _closing(outer, closed=closed, is_upper=is_upper) * lip.gap
+    share = _closing(outer, closed=closed, is_upper=is_upper)
+    moves[:, Basis.CLOSE, 1] = _OVERLAP * share * lip.gap
     excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
     moves[:, Basis.CLOSE, 0] = -0.5 * excess * u * min(1.0, float(lip.gap.max()) / 0.3)
     return moves

@@ -28,6 +28,8 @@ CLOSED_GAP = 0.17
 """A gap below this, in half mouths, is lips that merely touch or part a little."""
 _TEETH_GAP = 0.07
 """From this gap on, in half mouths, teeth may be seen between the lips."""
+_OFFSETS = 31
+"""Places across an edge at which it is looked for."""
 _TOUCHING = 0.02
 """Lips that touch are seen this far apart."""
 
@@ -153,9 +155,11 @@ def lip_edges(image: Image, landmarks: Landmarks, frame: MouthFrame) -> LipEdges
     parting = lower - upper
     gap = float(parting[MIDDLE].mean())
     if gap < CLOSED_GAP and not (gap > _TEETH_GAP and _shows_teeth(image, frame, upper, lower)):
-        seam = _snap(image, frame, (upper + lower) / 2)
+        seam = _snap_seam(image, frame, (upper + lower) / 2)
         return LipEdges(seam, seam, np.maximum(parting - _TOUCHING, 0))
-    return LipEdges(upper, lower, parting)
+    upper = _snap_edge(image, frame, upper)
+    lower = np.maximum(_snap_edge(image, frame, lower), upper + 1e-3)
+    return LipEdges(upper, lower, lower - upper)
 
 
 def _shows_teeth(image: Image, frame: MouthFrame, upper: Floats, lower: Floats) -> bool:
@@ -172,37 +176,59 @@ def _shows_teeth(image: Image, frame: MouthFrame, upper: Floats, lower: Floats) 
 
     between = [colours(upper + share * (lower - upper)) for share in (0.35, 0.5, 0.65)]
     lips = [colours(upper - 0.12), colours(lower + 0.12)]
-    lip_value = max(value for value, _ in lips)
-    lip_saturation = min(saturation for _, saturation in lips)
-    value, saturation = max(between)
-    return value > 1.1 * lip_value or (
-        value > 0.75 * lip_value and saturation < 0.6 * lip_saturation
+    brightest = max(value for value, _ in lips)
+    darkest = min(value for value, _ in lips)
+    palest = min(saturation for _, saturation in lips)
+    return any(
+        value > 1.1 * brightest or (value > 0.75 * darkest and saturation < 0.62 * palest)
+        for value, saturation in between
     )
 
 
-def _snap(image: Image, frame: MouthFrame, seam: Floats, reach: float = 0.10) -> Floats:
-    """Move the seam onto the dark line between the lips, by dynamic programming over offsets."""
-    num_offsets = 31
-    offsets = np.linspace(-reach, reach, num_offsets, dtype=np.float32)
-    u = np.repeat(SEAM_U[:, None], num_offsets, axis=1)
-    points = frame.pixels(np.stack((u, seam[:, None] + offsets), axis=-1))
-    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (0, 0), 0.6)
-    luma = cv2.remap(
-        grey.astype(np.float32), points[..., 0], points[..., 1], cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
+def _snap_seam(image: Image, frame: MouthFrame, seam: Floats) -> Floats:
+    """Move a seam onto the dark line between the lips."""
+    reach = 0.10
+    luma = _around(image, frame, seam, np.linspace(-reach, reach, _OFFSETS)).mean(axis=2)
     contrast = max(float(np.ptp(luma)), 1.0)
     # The landmarks are trusted most in the corners, where several dark lines meet.
-    trust = 0.15 + 2.0 * np.abs(SEAM_U[:, None]) ** 8
-    cost = luma / contrast + trust * (offsets / reach) ** 2
-    step = 0.02 * (np.arange(num_offsets)[:, None] - np.arange(num_offsets)[None, :]) ** 2
-    path = cheapest_path(cost, step)
-    snapped = seam + offsets[path]
-    snapped = np.convolve(np.pad(snapped, 2, mode="edge"), np.full(5, 0.2), "valid")
-    return np.asarray(snapped, np.float32)
+    trust = 0.15 + 2.0 * np.abs(SEAM_U) ** 8
+    return _snapped(seam, luma / contrast, trust, reach)
 
 
-def cheapest_path(cost: NDArray[np.floating], step: NDArray[np.floating]) -> NDArray[np.intp]:
+def _snap_edge(image: Image, frame: MouthFrame, edge: Floats) -> Floats:
+    """Move the edge of a lip to where the colour changes most across it."""
+    reach, side = 0.06, 3
+    step = 2 * reach / (_OFFSETS - 1)
+    offsets = np.linspace(-reach - side * step, reach + side * step, _OFFSETS + 2 * side)
+    colours = _around(image, frame, edge, offsets)
+    change = np.linalg.norm(colours[:, 2 * side :] - colours[:, : -2 * side], axis=2)
+    strongest = max(float(np.percentile(change, 95)), 1.0)
+    trust = 0.35 + 2.0 * np.abs(SEAM_U) ** 8
+    return _snapped(edge, 1 - np.minimum(change / strongest, 1), trust, reach)
+
+
+def _around(image: Image, frame: MouthFrame, edge: Floats, offsets: Floats) -> Floats:
+    """(SEAM_POINTS, len(offsets), 3) colours on lines across an edge."""
+    u = np.repeat(SEAM_U[:, None], len(offsets), axis=1)
+    points = frame.pixels(np.stack((u, edge[:, None] + offsets), axis=-1)).astype(np.float32)
+    colours = cv2.remap(
+        image, points[..., 0], points[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    smooth = cv2.GaussianBlur(colours.astype(np.float32), (1, 3), 0.6)
+    return np.asarray(smooth, np.float32)
+
+
+def _snapped(edge: Floats, cost: Floats, trust: Floats, reach: float) -> Floats:
+    """Move an edge along the offsets of least cost, keeping it smooth and near."""
+    offsets = np.linspace(-reach, reach, _OFFSETS)
+    near = trust[:, None] * (offsets / reach) ** 2
+    index = np.arange(_OFFSETS)
+    path = cheapest_path(cost + near, 0.02 * (index[:, None] - index[None, :]) ** 2)
+    moved = np.pad(edge + offsets[path], 2, mode="edge")
+    return np.asarray(np.convolve(moved, np.full(5, 0.2), "valid"), np.float32)
+
+
+def cheapest_path(cost: Floats, step: Floats) -> NDArray[np.intp]:
     """One state for each row of `cost` (rows, states) with the least sum of costs and steps."""
     total = cost[0].astype(np.float64)
     came_from = np.zeros(cost.shape, np.intp)

@@ -68,7 +68,7 @@ class Interior:
         shift = np.array([[1, 0, jaw[0] - left], [0, 1, jaw[1] - top]], np.float32)
         lower = cv2.warpAffine(self.lower, shift, (width, height), flags=cv2.INTER_LINEAR)
         upper = self.upper[top : top + height, left : left + width]
-        depth = np.clip(above / (0.30 * self.half_mouth), 0, 1)
+        depth: Floats = np.clip(above / (0.30 * self.half_mouth), 0, 1)
         floor = 0.7 + 0.9 * np.clip(1 - below / (0.45 * self.half_mouth), 0, 1)
         image = self.cavity * floor[..., None]
         image = image * (1 - lower[..., 3:]) + lower[..., :3] * (0.35 + 0.65 * depth)[..., None]
@@ -90,7 +90,7 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     def colours(index: tuple[int, ...]) -> Floats:
         at = np.rint(points[list(index)]).astype(int)
         x, y = at[:, 0].clip(0, pixels.shape[1] - 1), at[:, 1].clip(0, pixels.shape[0] - 1)
-        return smooth[y, x].astype(np.float32)
+        return np.asarray(smooth[y, x], np.float32)
 
     skin, lip = np.median(colours(_SKIN), axis=0), np.median(colours(_LIPS), axis=0)
     skin_luma, lip_luma = float(skin @ _BLUE_GREEN_RED), float(lip @ _BLUE_GREEN_RED)
@@ -99,7 +99,7 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     tooth_luma = float(np.clip(0.97 * np.percentile(cheeks, 80), 45, 210))
     return MouthColours(
         cavity=_tinted(0.15 * lip_luma, lip - lip_luma, 0.30),
-        tongue=_tinted(0.66 * lip_luma, lip - lip_luma, 0.80),
+        tongue=_tinted(0.72 * lip_luma, lip - lip_luma, 0.80),
         tooth=_tinted(tooth_luma, skin - skin_luma, 0.30),
         tilt=float(np.clip((right - left) / max(right + left, 1.0), -0.4, 0.4)),
         skin_luma=skin_luma,
@@ -175,9 +175,14 @@ def _tooth_bottom(
     started = np.maximum.accumulate(is_tooth, axis=0)
     ended = np.maximum.accumulate(started & ~is_tooth, axis=0)
     length = (started & ~ended).sum(axis=0)
-    last = np.where(length > 0, is_tooth.argmax(axis=0) + length - 1, 0)
-    bottom = np.where(length > 0, sample_v[last, np.arange(len(SEAM_U))], edges.upper)
-    bottom = median_filter(np.minimum(bottom, edges.lower - 0.03), 5, mode="nearest")
+    # Teeth in the corners' shade are dark; they end where their neighbours let expect it.
+    shown = np.flatnonzero(length > 0.4 * np.median(length[np.abs(SEAM_U) < 0.5]))
+    if not len(shown):
+        return edges.upper
+    last = (is_tooth.argmax(axis=0) + length - 1).clip(0, len(levels) - 1)
+    share = np.interp(SEAM_U, SEAM_U[shown], median_filter(levels[last[shown], 0], 5))
+    bottom = edges.upper + share * (edges.lower - edges.upper)
+    bottom = np.minimum(bottom, np.maximum(edges.lower - 0.03, edges.upper))
     return np.asarray(np.convolve(np.pad(bottom, 2, mode="edge"), np.full(5, 0.2), "valid"))
 
 
@@ -239,8 +244,8 @@ def _lower_layer(
     teeth = _teeth(along, (-0.035 - below + 0.15 * along**2).astype(np.float32), colours, 0.72)
     teeth[..., :3] *= 0.72
     # The tongue's back: a mound behind the lower teeth with a groove along its middle.
-    distance = np.abs(along / 0.72) ** 2.5 + np.abs((below - 0.30) / 0.48) ** 2
-    opacity = np.clip((1 - distance) / 0.45, 0, 1)
+    distance = np.abs(along / 0.72) ** 2.5 + np.abs((below - 0.28) / 0.52) ** 2
+    opacity = np.clip((1 - distance) / 0.30, 0, 1)
     shade = (0.72 + 0.28 * np.clip((below + 0.2) / 0.3, 0, 1)) * (
         1 - 0.15 * np.exp(-((along / 0.07) ** 2))
     )

@@ -18,6 +18,7 @@ _SPREAD = 0.55
 _CLOSED_UNTIL = 0.25
 _CONTACT = 0.30
 """How much darker than the lips the line is on which they meet."""
+_CONTACT_WIDTH = 0.022
 _PROFILE_REACH = 2.0
 _PROFILE_STEPS = 2048
 
@@ -40,14 +41,14 @@ class _Profile:
         left, right = float(upper[0, 0]), float(upper[-1, 0])
         outside = np.maximum(np.maximum(left - at, at - right), 0)
         self.outside = outside.astype(np.float32)
-        self.left, self.right = left, right
         self.widest_gap = float((self.lower - self.upper).max())
 
     @staticmethod
     def index(u: Floats) -> NDArray[np.intp]:
         """Where in the tables the values of u are."""
         place = (u + _PROFILE_REACH) * ((_PROFILE_STEPS - 1) / (2 * _PROFILE_REACH))
-        return np.clip(np.rint(place), 0, _PROFILE_STEPS - 1).astype(np.intp)
+        index: NDArray[np.intp] = np.rint(place).astype(np.intp).clip(0, _PROFILE_STEPS - 1)
+        return index
 
 
 def _read(at: Floats, edge: Floats) -> Floats:
@@ -90,7 +91,7 @@ class Renderer:
         side = self._side(profile, portrait.node_uv[..., 1], self._node_index, 1e-3)
         both = upper + (lower - upper) * side[..., None]
         grid = portrait.grid
-        offsets = cv2.resize(both, (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
+        offsets = np.asarray(cv2.resize(both, (grid.width, grid.height)), np.float32)
         image = _pull(portrait.pixels, self._identity, offsets)
         self._draw_mouth(image, profile, upper, lower, coeffs)
         return self._cut(image)
@@ -121,7 +122,7 @@ class Renderer:
     def _inverse(self, field: Floats) -> Floats:
         """Where each node's picture comes from, relative to it: x = y - field(x), iterated."""
         in_cells = field / self._portrait.grid.cell
-        source = self._nodes - in_cells
+        source: Floats = self._nodes - in_cells
         for _ in range(_FIXED_POINTS):
             source = self._nodes - cv2.remap(in_cells, source, _NO_MAP, cv2.INTER_LINEAR)
         return np.asarray((source - self._nodes) * self._portrait.grid.cell, np.float32)
@@ -157,13 +158,15 @@ class Renderer:
 
     def _draw_contact(self, mouth: Floats, profile: _Profile, coeffs: Floats) -> None:
         """Darken the line on which lips meet that are apart, or less pressed, in the source."""
-        depth = _CONTACT * float(max(coeffs[Basis.CLOSE], 0.6 * coeffs[Basis.PRESS]))
+        area, half = self._portrait.area, self._portrait.mouth.half_mouth
+        # On small faces the line is thinner than a pixel and so fainter.
+        depth = _CONTACT * min(1.0, _CONTACT_WIDTH * half / 0.7)
+        depth *= float(max(coeffs[Basis.CLOSE], 0.6 * coeffs[Basis.PRESS]))
         if depth < 0.01:
             return
-        area, half = self._portrait.area, self._portrait.mouth.half_mouth
         touching = np.clip(1 - (profile.lower - profile.upper) / 0.05, 0, 1)
         strength = (depth * touching * np.clip(1 - profile.outside / 0.06, 0, 1)).astype(np.float32)
-        width = max(0.7 / half, 0.022)
+        width = max(0.7 / half, _CONTACT_WIDTH)
         away = (area.v - profile.middle[self._area_index]) / width
         line = strength[self._area_index] * np.exp(-(away**2))
         mouth *= (1 - line)[..., None]
