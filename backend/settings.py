@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     """Host names besides localhost under which the backend may be addressed, comma-separated."""
     allowed_origins: str = ""
     """Web origins besides its own whose pages may call the backend, comma-separated, such as
-    https://studio.example."""
+    https://studio.example behind a proxy that rewrites Host."""
     gpu_url: str = "http://127.0.0.1:9000"
     """Where the GPU host answers: this machine, a cloud machine, or a tunnel's address."""
     gpu_token: SecretStr = SecretStr("")

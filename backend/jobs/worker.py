@@ -43,7 +43,7 @@ class Worker:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, timeout_seconds: float = 10.0) -> None:
+    def stop(self, timeout_seconds: float = 5.0) -> None:
         """Give running jobs back undone and end the threads; the next start takes them up."""
         self._stop.set()
         for _ in self._threads:
@@ -51,12 +51,12 @@ class Worker:
         for thread in self._threads:
             thread.join(timeout_seconds)
         with self._lock:
-            for job_id, futures in self._waiting.items():
-                for future in futures:
-                    future.set_exception(
-                        Busy(f"the backend was stopped; job {job_id} goes on when it runs again")
-                    )
-            self._waiting.clear()
+            waiting, self._waiting = self._waiting, {}
+        for job_id, futures in waiting.items():
+            told = Busy(f"the backend was stopped; job {job_id} goes on when it runs again")
+            for future in futures:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(told)
 
     def enqueue(self, job_id: str) -> None:
         """Have a queued job made."""

@@ -7,7 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
+from contracts.lipsync import LipSyncOptions
+
 router = APIRouter()
+
+_OPTIONS = LipSyncOptions.model_fields
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -66,7 +70,9 @@ def _fields(api: dict[str, Any], operation: dict[str, Any]) -> Iterator[tuple[st
     for content in operation.get("requestBody", {}).get("content", {}).values():
         schema = api["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
         required = schema.get("required", ())
-        for name, field in schema["properties"].items():
+        # A form's own fields before the options that both forms share.
+        fields = sorted(schema["properties"].items(), key=lambda f: f[0] in _OPTIONS)
+        for name, field in fields:
             default = field.get("default")
             note = " Required." if name in required else ""
             note += f" Default: {default}." if default not in (None, "") else ""

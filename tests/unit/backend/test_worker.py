@@ -112,6 +112,22 @@ def test_stopping_gives_the_running_job_back_and_the_next_start_makes_it(store, 
     assert store.get("a").state == JobState.SUCCEEDED
 
 
+def test_stopping_tells_those_who_wait_and_minds_those_who_left(work):
+    gate = threading.Event()
+
+    def make(job, stop):
+        assert gate.wait(20)
+        raise Cancelled("stopped")
+
+    worker = work(make)
+    left, waiting = worker.finished("b"), worker.finished("b")
+    assert left.cancel()
+    gate.set()
+    worker.stop()
+    assert isinstance(waiting.exception(0), Busy)
+    assert isinstance(worker.finished("b").exception(0), Busy)
+
+
 def test_one_who_asks_late_is_told_at_once(work):
     worker = work()
     worker.finished("a").result(20)
