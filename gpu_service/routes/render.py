@@ -1,9 +1,11 @@
 """Renders over HTTP: whole as MP4, or as records while they are made."""
 
+import asyncio
 import logging
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -14,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.errors import (
     PROBLEM_JSON,
-    Cancelled,
     CheckpointMissing,
     ErrorBody,
     InvalidInput,
@@ -41,9 +42,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 2.0
 """Longest silence on the wire while a render works."""
-LOOK_SECONDS: Final = 0.5
-"""How often a caller who waits for a whole answer is looked for."""
-
 _MARKS = TypeAdapter(tuple[PhonemeMark, ...])
 _ERROR = {"content": {PROBLEM_JSON: {}}, "model": ErrorBody}
 
@@ -145,12 +143,10 @@ def _parse_marks(text: str | None) -> tuple[PhonemeMark, ...] | None:
 async def _answer_video(request: Request, order: RenderRequest, render_id: str) -> Response:
     renders: Renders = request.app.state.renders
     run = renders.start(partial(_render_video, request.app.state.engines, order))
-    try:
-        while await _next_while_connected(run, request):
+    async with _stopped_when_gone(run, request):
+        while await run.next():
             pass
         video = run.result()
-    finally:
-        run.stop()
     _log_end(render_id, video.report)
     headers = {"X-Engine": video.report.engine, "Render-Id": render_id}
     return Response(video.data, media_type="video/mp4", headers=headers)
@@ -166,13 +162,10 @@ def _render_video(engines: Engines, order: RenderRequest, emit: Emit) -> Video:
 async def _answer_records(request: Request, order: RenderRequest, render_id: str) -> Response:
     renders: Renders = request.app.state.renders
     run = renders.start(partial(_render_records, request.app.state.engines, order))
-    try:
-        first = await _next_while_connected(run, request)
+    async with _stopped_when_gone(run, request):
+        first = await run.next()
         if first is None:
             run.result()
-    except BaseException:
-        run.stop()
-        raise
     headers = {"Render-Id": render_id}
     if first and isinstance(first.record, EventRecord):
         headers["X-Engine"] = first.record.value
@@ -185,18 +178,24 @@ def _render_records(engines: Engines, order: RenderRequest, emit: Emit) -> Rende
     return render(order, engines.resolve(order.options.engine), emit)
 
 
-async def _next_while_connected(run: Run[Any], request: Request) -> Framed | None:
-    """The run's next record; the caller is looked for while it takes long.
+@asynccontextmanager
+async def _stopped_when_gone(run: Run[Any], request: Request) -> AsyncIterator[None]:
+    """Look for the caller while the answer has not begun; the run stops if nobody waits."""
 
-    Raises:
-        Cancelled: The caller has hung up.
-    """
-    while True:
-        try:
-            return await run.next(LOOK_SECONDS)
-        except TimeoutError:
-            if await request.is_disconnected():
-                raise Cancelled("the caller has hung up") from None
+    async def look() -> None:
+        # The body is read already, so all that can still come is word that the caller has gone.
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        run.stop()
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    except BaseException:
+        run.stop()
+        raise
+    finally:
+        looking.cancel()
 
 
 async def _records(
@@ -211,7 +210,7 @@ async def _records(
                 progress = framed.record
             yield encode_record(framed.record, framed.payload)
             try:
-                framed = await run.next(HEARTBEAT_SECONDS)
+                framed = await asyncio.wait_for(run.next(), HEARTBEAT_SECONDS)
             except TimeoutError:
                 framed = Framed(progress)
         yield encode_record(_last_record(run, render_id))

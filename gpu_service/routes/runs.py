@@ -53,13 +53,9 @@ class Run(Generic[T]):
         self._result.exception()
         self._records.put_nowait(None)
 
-    async def next(self, timeout_seconds: float) -> Framed | None:
-        """The next record, or None when the job has ended.
-
-        Raises:
-            TimeoutError: None came in time.
-        """
-        return await asyncio.wait_for(self._records.get(), timeout_seconds)
+    async def next(self) -> Framed | None:
+        """The next record, or None when the job has ended."""
+        return await self._records.get()
 
     def result(self) -> T:
         """What the job gave, or its LipSyncError raised; only after its last record."""

@@ -1,0 +1,368 @@
+"""The GPU host over a real loopback socket, as its callers meet it."""
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import requests
+
+from backend.gpu.client import GpuClient, RenderOrder
+from contracts.errors import GpuRefused, NoFaceFound
+from contracts.lipsync import EngineStatus, LipSyncOptions
+from contracts.marks import PhonemeMark
+from contracts.records import (
+    RECORDS_MEDIA_TYPE,
+    EndRecord,
+    ErrorRecord,
+    EventRecord,
+    Framed,
+    InitRecord,
+    MediaRecord,
+    ProgressRecord,
+    decode_records,
+)
+from gpu_service.app import create_app
+from gpu_service.settings import Settings
+from tests.fakes.gated_engine import GatedEngine
+from tests.fakes.serving import serving
+from tests.media import SAMPLES, media_file, picture, saved, tone, wav
+
+KNOWN = {
+    "counting": "tests.fakes.engine:CountingEngine",
+    "gated": "tests.fakes.gated_engine:GatedEngine",
+    "broken": "tests.fakes.gated_engine:BrokenEngine",
+    "absent": "gpu_service.no_such_module:Engine",
+}
+PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()
+SPEECH = wav(tone(1.0, 16_000), 16_000)
+TOKEN = "canary-7f3a"
+MAX_UPLOAD_BYTES = 20_000_000
+TIMEOUT = 60
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[str]:
+    settings = Settings(engine_order="absent,counting", max_upload_bytes=MAX_UPLOAD_BYTES)
+    with serving(create_app(settings, KNOWN)) as url:
+        yield url
+
+
+@pytest.fixture
+def gated(host: str) -> Iterator[GatedEngine]:
+    engine = GatedEngine.latest
+    engine.waiting.clear()
+    engine.closed.clear()
+    engine.num_patches = 0
+    yield engine
+    engine.gate.set()
+    wait_until(lambda: health(host)["renders_running"] == 0)
+
+
+def health(url: str) -> dict[str, Any]:
+    answer: dict[str, Any] = requests.get(f"{url}/health", timeout=TIMEOUT).json()
+    return answer
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again; each condition here asks a server, which paces it."""
+    for _ in range(20_000):
+        if condition():
+            return
+    raise AssertionError("it never came true")
+
+
+def post(
+    url: str,
+    engine: str = "counting",
+    *,
+    face: bytes = PORTRAIT,
+    speech: bytes = SPEECH,
+    accept: str = "video/mp4",
+    fields: dict[str, str] | None = None,
+    **headers: str,
+) -> requests.Response:
+    options = LipSyncOptions(engine=engine, max_height=384)
+    return requests.post(
+        f"{url}/render",
+        files={"face": face, "speech": speech},
+        data={"options": options.model_dump_json()} | (fields or {}),
+        headers={"Accept": accept, **headers},
+        timeout=TIMEOUT,
+        stream=accept == RECORDS_MEDIA_TYPE,
+    )
+
+
+def records_of(answer: requests.Response) -> list[Framed]:
+    assert answer.headers["Content-Type"] == RECORDS_MEDIA_TYPE
+    return list(decode_records(answer.iter_content(chunk_size=None)))
+
+
+def num_pictures(data: bytes) -> int:
+    with av.open(io.BytesIO(data)) as video:
+        return sum(1 for _ in video.decode(video=0))
+
+
+def problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
+    assert (answer.status_code, answer.json().get("code")) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == status
+    assert body["detail"]
+    assert body["hint"]
+    assert len(body["request_id"]) == 32
+    return body
+
+
+def test_a_render_answers_with_one_mp4(host: str) -> None:
+    answer = post(host, **{"Idempotency-Key": "job-1"})
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "video/mp4"
+    assert answer.headers["X-Engine"] == "counting"
+    assert answer.headers["Render-Id"] == "job-1"
+    assert num_pictures(answer.content) == 25
+    assert answer.content.find(b"moov") < answer.content.find(b"mdat")
+
+
+def test_a_render_answers_with_records_whose_fragments_are_the_video(host: str) -> None:
+    answer = post(host, accept=RECORDS_MEDIA_TYPE)
+    assert answer.headers["X-Engine"] == "counting"
+    framed = records_of(answer)
+    assert framed[0].record == EventRecord(name="engine", value="counting")
+    media = [f for f in framed if isinstance(f.record, InitRecord | MediaRecord)]
+    assert [f.record.seq for f in media if not isinstance(f.record, EventRecord)] == list(
+        range(len(media))
+    )
+    assert num_pictures(b"".join(f.payload for f in media)) == 25
+    end = framed[-1].record
+    assert isinstance(end, EndRecord)
+    assert end.report.num_frames == 25
+
+
+def test_auto_is_resolved_by_the_hosts_order(host: str) -> None:
+    assert post(host, "auto").headers["X-Engine"] == "counting"
+
+
+@pytest.mark.parametrize("accept", ["video/mp4", RECORDS_MEDIA_TYPE])
+@pytest.mark.parametrize(
+    ("face", "speech", "status", "code"),
+    [
+        (saved(picture(300, 300), "PNG"), SPEECH, 422, "NO_FACE_FOUND"),
+        (PORTRAIT[:9000], SPEECH, 422, "UNDECODABLE_MEDIA"),
+        (b"ffconcat version 1.0\nfile other.mp4\n", SPEECH, 415, "UNSUPPORTED_MEDIA"),
+        (saved(picture().resize((9000, 9000)).convert("1"), "PNG"), SPEECH, 413, "IMAGE_TOO_LARGE"),
+        (PORTRAIT, media_file("mp4", video="libx264"), 422, "SOUND_MISSING"),
+        (PORTRAIT, wav(tone(0), 16_000), 422, "SPEECH_EMPTY"),
+        (PORTRAIT, wav(tone(601, 8_000), 8_000), 413, "SPEECH_TOO_LONG"),
+    ],
+    ids=["no face", "cut short", "playlist", "81 megapixels", "no sound", "empty", "too long"],
+)
+def test_bad_input_is_a_problem_of_its_own(
+    host: str, accept: str, face: bytes, speech: bytes, status: int, code: str
+) -> None:
+    answer = post(host, face=face, speech=speech, accept=accept)
+    if accept == RECORDS_MEDIA_TYPE and code == "NO_FACE_FOUND":
+        last = records_of(answer)[-1].record  # the face is looked for once records flow
+        assert isinstance(last, ErrorRecord)
+        assert (last.error.code, last.error.status) == (code, status)
+        return
+    problem(answer, status, code)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "named"),
+    [
+        ({"options": '{"engine": "dream"}'}, 404, "ENGINE_NOT_FOUND", "dream"),
+        ({"options": '{"engine": "absent"}'}, 503, "ENGINE_UNAVAILABLE", "no_such_module"),
+        ({"options": '{"fps": 5}'}, 422, "OPTION_REJECTED", "fps"),
+        ({"options": '{"colour": "red"}'}, 422, "OPTION_REJECTED", "colour"),
+        ({"options": "not json"}, 422, "OPTION_REJECTED", "JSON"),
+        ({"marks": '[{"start": -1, "end": 0, "phoneme": "a"}]'}, 422, "INVALID_INPUT", "start"),
+    ],
+)
+def test_a_wrong_option_is_named(
+    host: str, fields: dict[str, str], status: int, code: str, named: str
+) -> None:
+    assert named in problem(post(host, fields=fields), status, code)["detail"]
+
+
+def test_a_missing_field_is_named(host: str) -> None:
+    answer = requests.post(f"{host}/render", files={"face": PORTRAIT}, timeout=TIMEOUT)
+    assert "speech" in problem(answer, 422, "INVALID_INPUT")["detail"]
+
+
+def test_a_key_with_foreign_characters_is_refused(host: str) -> None:
+    problem(post(host, **{"Idempotency-Key": "a b"}), 422, "INVALID_INPUT")
+
+
+def test_addresses_and_methods_that_are_not_there_are_problems(host: str) -> None:
+    problem(requests.get(f"{host}/nothing", timeout=TIMEOUT), 404, "NOT_FOUND")
+    refused = requests.get(f"{host}/render", timeout=TIMEOUT)
+    problem(refused, 405, "METHOD_NOT_ALLOWED")
+    assert refused.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_over_the_limit_is_refused_whether_it_says_its_length_or_not(
+    host: str, declared: bool
+) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="face"; filename="face"\r\n\r\n'
+    body = part + bytes(MAX_UPLOAD_BYTES + 1_000_000)
+    chunks = (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+    answer = requests.post(
+        f"{host}/render",
+        data=body if declared else chunks,
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+        timeout=TIMEOUT,
+    )
+    assert "20 MB" in problem(answer, 413, "MEDIA_TOO_LARGE")["detail"]
+
+
+def test_an_engine_with_a_bug_is_a_problem_and_its_cause_is_logged(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    problem(post(host, "broken"), 500, "RENDER_FAILED")
+    last = records_of(post(host, "broken", accept=RECORDS_MEDIA_TYPE))[-1].record
+    assert isinstance(last, ErrorRecord)
+    assert last.error.code == "RENDER_FAILED"
+    assert "a bug of the engine" in caplog.text
+
+
+def test_one_render_too_many_is_told_when_to_come_back_and_the_host_stays_awake(
+    host: str, gated: GatedEngine
+) -> None:
+    gated.gate.clear()
+    answers: list[requests.Response] = []
+    first = threading.Thread(target=lambda: answers.append(post(host, "gated")))
+    first.start()
+    assert gated.waiting.wait(TIMEOUT)
+    assert health(host)["renders_running"] == 1
+    for accept in ("video/mp4", RECORDS_MEDIA_TYPE):
+        refused = post(host, accept=accept)
+        assert problem(refused, 503, "ENGINE_BUSY")["retryable"] is True
+        assert int(refused.headers["Retry-After"]) > 0
+    gated.gate.set()
+    first.join()
+    assert answers[0].status_code == 200
+    wait_until(lambda: health(host)["renders_running"] == 0)
+    assert post(host).status_code == 200
+
+
+def test_progress_is_repeated_while_nothing_else_flows(
+    host: str, gated: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_service.routes.render.HEARTBEAT_SECONDS", 0.02)
+    gated.gate.clear()
+    silent = 0
+    for framed in decode_records(
+        post(host, "gated", accept=RECORDS_MEDIA_TYPE).iter_content(chunk_size=None)
+    ):
+        if isinstance(framed.record, ProgressRecord) and framed.record.stage == "prepare":
+            silent += 1
+        if silent == 5:
+            gated.gate.set()
+    assert silent >= 5
+    assert isinstance(framed.record, EndRecord)
+
+
+def test_a_caller_of_records_who_hangs_up_stops_the_render(host: str, gated: GatedEngine) -> None:
+    long_speech = wav(tone(590, 8_000), 8_000)
+    answer = post(host, "gated", speech=long_speech, accept=RECORDS_MEDIA_TYPE)
+    records = decode_records(answer.iter_content(chunk_size=None))
+    assert next(f for f in records if isinstance(f.record, MediaRecord))
+    answer.raw.close()
+    answer.close()
+    assert gated.closed.wait(TIMEOUT)
+    assert gated.num_patches < 590 * 25 / 2
+
+
+def test_a_caller_of_an_mp4_who_hangs_up_stops_the_render(host: str, gated: GatedEngine) -> None:
+    gated.gate.clear()
+    options = LipSyncOptions(engine="gated", max_height=384).model_dump_json()
+    prepared = requests.Request(
+        "POST",
+        f"{host}/render",
+        files={"face": PORTRAIT, "speech": wav(tone(590, 8_000), 8_000)},
+        data={"options": options},
+    ).prepare()
+    with requests.Session() as session, pytest.raises(requests.Timeout):
+        session.send(prepared, timeout=3)  # waits for its answer in vain
+    assert gated.waiting.is_set()
+    gated.gate.set()
+    wait_until(lambda: health(host)["renders_running"] == 0)
+    assert gated.num_patches < 590 * 25 / 2
+
+
+def test_run_wav2lip_says_that_the_checkpoint_is_missing_unless_auto_is_asked_for(
+    host: str,
+) -> None:
+    files = {"image": PORTRAIT, "audio": SPEECH}
+    refused = requests.post(f"{host}/run-wav2lip", files=files, timeout=TIMEOUT)
+    assert "engine=auto" in problem(refused, 503, "CHECKPOINT_MISSING")["hint"]
+    answer = requests.post(
+        f"{host}/run-wav2lip", files=files, data={"engine": "auto"}, timeout=TIMEOUT
+    )
+    assert answer.status_code == 200
+    assert answer.headers["X-Engine"] == "counting"
+    assert num_pictures(answer.content) == 25
+
+
+def test_engines_say_which_are_ready_and_why_one_is_not(host: str) -> None:
+    answer = requests.get(f"{host}/engines", timeout=TIMEOUT)
+    statuses = {s["info"]["name"]: EngineStatus.model_validate(s) for s in answer.json()}
+    assert set(statuses) == set(KNOWN)
+    assert statuses["counting"].ready
+    assert "pip install" in statuses["absent"].reason
+    assert set(health(host)["engines_ready"]) == set(KNOWN) - {"absent"}
+
+
+def test_with_a_token_only_health_is_open(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serving(create_app(Settings(token=TOKEN), KNOWN)) as url:
+        assert health(url)["status"] == "ok"
+        for path in ("/engines", "/render", "/docs", "/nothing"):
+            for sent in ("", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x"):
+                answer = requests.get(url + path, headers={"Authorization": sent}, timeout=TIMEOUT)
+                problem(answer, 401, "NOT_AUTHORIZED")
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+        problem(post(url), 401, "NOT_AUTHORIZED")
+        assert post(url, Authorization=f"Bearer {TOKEN}").status_code == 200
+    assert TOKEN not in caplog.text
+
+
+def test_the_backends_client_renders_here(host: str, tmp_path: Path) -> None:
+    (tmp_path / "face").write_bytes(PORTRAIT)
+    (tmp_path / "speech").write_bytes(SPEECH)
+    order = RenderOrder(
+        key="job-2",
+        face=tmp_path / "face",
+        speech=tmp_path / "speech",
+        options=LipSyncOptions(max_height=384),
+        marks=[PhonemeMark(start=0.0, end=0.1, phoneme="a")],
+    )
+    client = GpuClient(host, "", TIMEOUT)
+    assert {status.info.name for status in client.engines()} == set(KNOWN)
+    records = [framed.record for framed in client.render(order, threading.Event())]
+    assert records[0] == EventRecord(name="engine", value="counting")
+    assert isinstance(records[-1], EndRecord)
+    (tmp_path / "face").write_bytes(saved(picture(300, 300), "PNG"))
+    with pytest.raises(NoFaceFound):
+        list(client.render(order, threading.Event()))
+
+
+def test_the_backends_client_hears_that_its_token_is_wrong() -> None:
+    with serving(create_app(Settings(token=TOKEN), KNOWN)) as url, pytest.raises(GpuRefused):
+        GpuClient(url, "wrong", TIMEOUT).engines()
+
+
+def test_every_route_and_its_errors_are_described(host: str) -> None:
+    described = json.loads(requests.get(f"{host}/openapi.json", timeout=TIMEOUT).content)
+    assert set(described["paths"]) == {"/render", "/run-wav2lip", "/engines", "/health"}
+    answers = described["paths"]["/render"]["post"]["responses"]
+    assert set(answers["200"]["content"]) >= {"video/mp4", RECORDS_MEDIA_TYPE}
+    assert "application/problem+json" in answers["503"]["content"]
