@@ -112,10 +112,9 @@ class Renderer:
             # Lips that are apart in the source meet by themselves, then the jaw takes over.
             source_gap = self._portrait.edges.gap
             close = max(0.0, 1 - wanted / max(source_gap, min(1.4 * source_gap, jaw)))
-            gap += source_gap + close * float(self._gap_moves[Basis.CLOSE])
+            gap += source_gap * (1 - close)
         coeffs[Basis.CLOSE] = close
-        if shape.open > 0:
-            coeffs[Basis.JAW] = np.clip((wanted - gap) / jaw, 0, 1.2)
+        coeffs[Basis.JAW] = np.clip((wanted - gap) / jaw, 0, 1.2)
         coeffs[Basis.PRESS] = shape.closure
         return coeffs
 

@@ -1,0 +1,94 @@
+"""Finding the chosen face, and refusing what is none or too small."""
+
+import numpy as np
+import pytest
+
+from contracts.errors import FaceTooSmall, NoFaceFound
+from gpu_service.data import Frame
+from gpu_service.faces.detect import MAX_SPREAD, face_width, find_face, refine
+from tests.media import portrait, scaled, turned
+
+WIDTH = 92
+
+
+@pytest.fixture(scope="module")
+def pair() -> Frame:
+    """A small face on the left, a large one on the right."""
+    canvas = np.full((512, 820, 3), 120, np.uint8)
+    canvas[:307, :307] = scaled(portrait(), 0.6)
+    canvas[:, 308:] = portrait()
+    return canvas
+
+
+def test_the_face_has_its_box_and_steady_landmarks() -> None:
+    face = find_face(portrait())
+    assert face_width(face.landmarks) == pytest.approx(WIDTH, abs=3)
+    assert face.spread < MAX_SPREAD
+    inside = face.landmarks[:, :2].mean(axis=0)
+    assert face.box.x1 < inside[0] < face.box.x2
+    assert face.box.y1 < inside[1] < face.box.y2
+
+
+@pytest.mark.parametrize("pixels", [49, 60, 300])
+def test_faces_of_many_sizes_are_found(pixels: int) -> None:
+    face = find_face(scaled(portrait(), pixels / WIDTH))
+    assert face_width(face.landmarks) == pytest.approx(pixels, rel=0.05)
+
+
+@pytest.mark.parametrize("degrees", [-45, 45])
+def test_a_tilted_head_is_found(degrees: float) -> None:
+    landmarks = find_face(turned(portrait(), degrees)).landmarks
+    eyes = landmarks[263, :2] - landmarks[33, :2]
+    assert np.degrees(np.arctan2(-eyes[1], eyes[0])) == pytest.approx(degrees, abs=8)
+
+
+def test_a_small_face_in_a_large_picture_is_found_in_tiles() -> None:
+    canvas = np.full((720, 1280, 3), 120, np.uint8)
+    canvas[100:400, 700:1000] = scaled(portrait(), 300 / 512)
+    assert face_width(find_face(canvas).landmarks) == pytest.approx(WIDTH * 300 / 512, rel=0.06)
+
+
+def test_a_grey_and_a_dark_face_are_found() -> None:
+    frame = portrait()
+    grey = np.repeat(frame.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    for picture in (grey, (frame * 0.15).astype(np.uint8)):
+        assert face_width(find_face(picture).landmarks) == pytest.approx(WIDTH, abs=4)
+
+
+def test_a_face_below_the_least_width_is_too_small_and_the_error_says_how_small() -> None:
+    with pytest.raises(FaceTooSmall, match="40 pixels wide"):
+        find_face(scaled(portrait(), 40 / WIDTH))
+
+
+@pytest.mark.parametrize("side", [1, 8, 47])
+def test_a_picture_without_room_for_a_face_is_too_small(side: int) -> None:
+    with pytest.raises(FaceTooSmall, match=f"{side}x{side}"):
+        find_face(np.zeros((side, side, 3), np.uint8))
+
+
+def test_pictures_of_something_else_hold_no_face() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    for picture in (noise, portrait()[220:], portrait()[:, 320:]):
+        with pytest.raises(NoFaceFound) as caught:
+            find_face(np.ascontiguousarray(picture))
+        assert caught.type is NoFaceFound
+
+
+def test_landmarks_that_lie_on_no_face_are_refused() -> None:
+    landmarks = find_face(portrait()).landmarks
+    elsewhere = landmarks + np.array([-40, 200, 0], np.float32)
+    assert refine(portrait(), elsewhere) is None
+    assert refine(portrait(), landmarks) is not None
+
+
+@pytest.mark.parametrize(
+    ("choice", "middle_x"), [("largest", 532), ("0", 134), ("1", 532), ("134,76", 134)]
+)
+def test_the_choice_names_the_face(pair: Frame, choice: str, middle_x: int) -> None:
+    assert find_face(pair, choice).landmarks[:, 0].mean() == pytest.approx(middle_x, abs=15)
+
+
+@pytest.mark.parametrize("choice", ["2", "5,500"])
+def test_a_choice_that_fits_no_face_says_how_many_there_are(pair: Frame, choice: str) -> None:
+    with pytest.raises(NoFaceFound, match="2 found"):
+        find_face(pair, choice)

@@ -1,0 +1,168 @@
+"""The moving mouth of a portrait, measured by the same face mesh that a stranger would use."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from gpu_service.data import Frame
+from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
+from gpu_service.engines.facewarp.renderer import Renderer
+from gpu_service.engines.facewarp.shape import REST, MouthShape
+from gpu_service.faces.detect import face_width, find_face, refine
+from tests.media import portrait, scaled, turned
+
+OPEN = MouthShape(1.0, 0.0, 0.0, 0.0, 0.0)
+SHAPES = [
+    REST,
+    MouthShape(0.0, 0.2, 0.0, 1.0, 0.0),
+    MouthShape(0.12, 0.0, 0.0, 0.0, 1.0),
+    MouthShape(0.25, 0.8, 0.0, 0.0, 0.0),
+    MouthShape(0.35, -0.3, 0.9, 0.0, 0.0),
+    MouthShape(0.5, 0.1, 0.0, 0.0, 0.0),
+    MouthShape(0.6, -0.4, 0.4, 0.0, 0.0),
+    MouthShape(0.8, 0.3, 0.0, 0.0, 0.0),
+    OPEN,
+]
+
+
+def prepared(frame: Frame) -> tuple[Portrait, Renderer]:
+    built = build_portrait(frame, find_face(frame))
+    return built, Renderer(built)
+
+
+def drawn(frame: Frame, renderer: Renderer, shape: MouthShape) -> Frame:
+    box, result = renderer.box, frame.copy()
+    result[box.y1 : box.y2, box.x1 : box.x2] = renderer.render(shape)
+    return result
+
+
+def closed_portrait() -> Frame:
+    """The sample with its lips shut, as the engine shuts them."""
+    frame = portrait()
+    return drawn(frame, prepared(frame)[1], REST)
+
+
+def opening(frame: Frame) -> float:
+    """How far the lips are apart, in distances between the outer corners of the eyes."""
+    landmarks = find_face(frame).landmarks
+
+    def apart(one: int, other: int) -> float:
+        return float(np.linalg.norm(landmarks[one] - landmarks[other]))
+
+    return (2 * apart(13, 14) + apart(82, 87) + apart(312, 317)) / 4 / apart(33, 263)
+
+
+@pytest.fixture(scope="module", params=["teeth", "closed"])
+def frame(request: pytest.FixtureRequest) -> Frame:
+    return portrait() if request.param == "teeth" else closed_portrait()
+
+
+def test_the_opening_follows_the_command_whatever_else_the_mouth_does(frame: Frame) -> None:
+    _, renderer = prepared(frame)
+    measured = [opening(drawn(frame, renderer, shape)) for shape in SHAPES]
+    assert np.corrcoef([shape.open for shape in SHAPES], measured)[0, 1] > 0.95
+
+
+def test_the_mouth_shuts_also_where_the_photo_smiles_with_its_teeth(frame: Frame) -> None:
+    _, renderer = prepared(frame)
+    widest = opening(drawn(frame, renderer, OPEN))
+    for shape in SHAPES[:2]:
+        assert opening(drawn(frame, renderer, shape)) < 0.12 * widest
+
+
+def test_only_the_lower_face_changes() -> None:
+    frame = portrait()
+    _, renderer = prepared(frame)
+    changed = (drawn(frame, renderer, OPEN) != frame).any(axis=2)
+    landmarks = find_face(frame).landmarks
+    rows, columns = np.nonzero(changed)
+    width = face_width(landmarks)
+    assert rows.min() > landmarks[[159, 386], 1].max()
+    assert rows.max() < landmarks[152, 1] + 0.3 * width
+    assert columns.min() > landmarks[234, 0] - 0.2 * width
+    assert columns.max() < landmarks[454, 0] + 0.2 * width
+
+
+def test_the_chin_goes_down_with_the_jaw() -> None:
+    frame = scaled(portrait(), 2.0)
+    _, renderer = prepared(frame)
+    source = find_face(frame)
+    shut, wide = (refine(drawn(frame, renderer, shape), source.landmarks) for shape in (REST, OPEN))
+    assert shut is not None
+    assert wide is not None
+    moved = wide.landmarks[:, 1] - shut.landmarks[:, 1]
+    assert moved[152] > 4
+
+
+def test_a_shape_gives_the_same_pixels_whatever_came_before(frame: Frame) -> None:
+    _, renderer = prepared(frame)
+    first = renderer.render(SHAPES[4])
+    renderer.render(OPEN)
+    np.testing.assert_array_equal(renderer.render(SHAPES[4]), first)
+
+
+def test_a_slow_opening_has_no_jump(frame: Frame) -> None:
+    _, renderer = prepared(frame)
+    frames = [
+        renderer.render(MouthShape(float(part), 0.0, 0.0, 0.0, 0.0)).astype(np.float32)
+        for part in np.linspace(0, 1, 41)
+    ]
+    steps = [np.abs(after - before).mean() for before, after in pairwise(frames)]
+    assert max(steps) < 2 * float(np.median(steps))
+
+
+def test_the_photos_own_teeth_are_shown_and_stay_with_the_skull() -> None:
+    frame = portrait()
+    source = find_face(frame).landmarks
+    _, renderer = prepared(frame)
+    # Between the upper lip and the lower in the source: teeth, at the same place when wide open.
+    x = round(float(source[13, 0]))
+    top, bottom = float(source[13, 1]), float(source[14, 1])
+    rows = slice(round(top + 0.35 * (bottom - top)), round(top + 0.65 * (bottom - top)) + 1)
+    teeth = frame[rows, x - 4 : x + 5].astype(float)
+    shown = drawn(frame, renderer, OPEN)[rows, x - 4 : x + 5].astype(float)
+    assert np.abs(shown - teeth).mean() < 25
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frame: scaled(frame, 49 / 92),
+        lambda frame: turned(frame, 45),
+        lambda frame: turned(frame, -45),
+        lambda frame: frame[:, :256].copy(),
+        lambda frame: frame[:190].copy(),
+        lambda frame: frame[90:, 150:].copy(),
+        lambda frame: np.repeat(frame[..., 1:2], 3, axis=2),
+        lambda frame: (frame * 0.1).astype(np.uint8),
+    ],
+    ids=["tiny", "left", "right", "cut at the side", "cut at the chin", "cut", "grey", "dark"],
+)
+def test_odd_pictures_render_within_their_frame(change) -> None:  # type: ignore[no-untyped-def]
+    frame = change(portrait())
+    _, renderer = prepared(frame)
+    box = renderer.box
+    assert 0 <= box.x1 < box.x2 <= frame.shape[1]
+    assert 0 <= box.y1 < box.y2 <= frame.shape[0]
+    for shape in SHAPES:
+        assert renderer.render(shape).shape == (box.height, box.width, 3)
+
+
+def test_a_grey_picture_stays_grey() -> None:
+    frame = np.repeat(portrait()[..., 1:2], 3, axis=2)
+    _, renderer = prepared(frame)
+    pixels = renderer.render(OPEN).astype(int)
+    assert np.ptp(pixels, axis=2).max() <= 1
+
+
+def test_closed_lips_open_onto_teeth_and_a_dark_mouth() -> None:
+    frame = closed_portrait()
+    built, renderer = prepared(frame)
+    assert built.edges.closed
+    landmarks = find_face(frame).landmarks
+    wide = drawn(frame, renderer, OPEN)
+    x, y = round(float(landmarks[13, 0])), round(float(landmarks[13, 1]))
+    column = wide[y - 2 : y + 14, x - 2 : x + 3].mean(axis=(1, 2))
+    assert column.max() > 130
+    assert column.min() < 90
