@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from flask import Request, Response, current_app
 from flask_wtf.csrf import CSRFError, validate_csrf
@@ -71,8 +71,6 @@ class UploadForm:
     fields: dict[str, str] = field(default_factory=dict)
     """Plain fields seen so far; files are not kept."""
 
-    _OWN: ClassVar[tuple[str, ...]] = ("csrf_token", "consent")
-
     def submit(self, kind: str) -> JobView:
         """Pass the form on to the backend's `/generate-from-<kind>`.
 
@@ -109,7 +107,7 @@ class UploadForm:
             if isinstance(event, multipart.Field):
                 value = b"".join(events.content(MAX_FIELD_BYTES)).decode(errors="replace")
                 self.fields[event.name] = value
-                if value or event.name in self._OWN:
+                if value or event.name == "csrf_token":
                     yield Part.field(event.name, value)
             elif isinstance(event, multipart.File):
                 yield from self._file(event, events)
