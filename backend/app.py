@@ -61,6 +61,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page comes from a CDN
         redoc_url=None,
+        redirect_slashes=False,
     )
     for router in (
         docs.router,

@@ -114,6 +114,8 @@ def _translate(errors: Any) -> InvalidInput:
         return InvalidInput(f"the field {field!r} is missing")
     if fault["type"] == "extra_forbidden":
         return OptionRejected(f"there is no field {field[:40]!r}", hint=_allowed_fields())
+    if "UploadFile" in fault["msg"]:
+        return InvalidInput(f"the field {field!r} must be a file, sent as multipart/form-data")
     message = str(fault["msg"]).removeprefix("Value error, ")
     if field in LipSyncOptions.model_fields:
         description = LipSyncOptions.model_fields[field].description or ""

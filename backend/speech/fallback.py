@@ -75,14 +75,18 @@ class Speaker:
 
     def _speak_with(self, voice: Voice, pieces: Sequence[Sentence]) -> Spoken:
         provider = self._provider_of[voice.id]
+        too_long = SpeechTooLong("speaking this text takes longer than 10 minutes")
         spoken: list[Spoken] = []
         seconds = 0.0
         for piece in pieces:
             spoken.append(provider.speak(piece.text, voice))
             seconds += spoken[-1].seconds
             if seconds > MAX_SPEECH_SECONDS:
-                raise SpeechTooLong("speaking this text takes longer than 10 minutes")
-        return join(spoken, [piece.pause_seconds for piece in pieces])
+                raise too_long
+        whole = join(spoken, [piece.pause_seconds for piece in pieces])
+        if whole.seconds > MAX_SPEECH_SECONDS:
+            raise too_long
+        return whole
 
 
 def _best(voices: Sequence[Voice], language: str) -> Voice | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backend.speech.base import Spoken
-from contracts.errors import SpeechFailed
+from contracts.errors import TextRejected
 from contracts.marks import PhonemeMark
 
 with warnings.catch_warnings():
@@ -33,22 +33,25 @@ def join(spoken: Sequence[Spoken], pauses: Sequence[float]) -> Spoken:
         pauses: Seconds of rest after each sentence; the last is replaced by a short tail.
 
     Raises:
-        SpeechFailed: Nothing can be heard.
+        TextRejected: Nothing can be heard: the voice knows no sound for what is written.
     """
     rate = spoken[0].sample_rate
-    whole = _rest(LEAD_SECONDS, rate)
+    segments = [_rest(LEAD_SECONDS, rate)]
+    num_samples = len(segments[0].raw_data) // 2
     marks: list[PhonemeMark] = []
     rests = [*pauses[:-1], TAIL_SECONDS]
     for sentence, rest in zip(spoken, rests, strict=True):
         begin, segment = _trim(_segment(sentence))
         if not len(segment):
             continue
-        shift = whole.frame_count() / rate - begin
+        shift = num_samples / rate - begin
         marks += _shifted(sentence.marks or (), begin, begin + segment.duration_seconds, shift)
-        whole += _levelled(segment) + _rest(rest, rate)
-    if whole.dBFS == -np.inf:
-        raise SpeechFailed("the voice said nothing")
-    samples = np.array(whole.get_array_of_samples(), np.int16)
+        segments.append(_levelled(segment) + _rest(rest, rate))
+        num_samples += len(segments[-1].raw_data) // 2
+    if len(segments) == 1:
+        raise TextRejected("the voice found nothing to say in this text")
+    # At once, because adding segment to segment copies the whole each time.
+    samples = np.frombuffer(b"".join(segment.raw_data for segment in segments), np.int16)
     return Spoken(samples, rate, tuple(marks) if spoken[0].marks is not None else None)
 
 

@@ -156,6 +156,8 @@ def test_a_missing_file_is_refused_by_its_name(url):
         answer = requests.post(f"{url}/generate-from-{path}", data={"text": "Hello."})
         assert_refused(answer, 422, "INVALID_INPUT")
         assert missing in answer.json()["detail"]
+    answer = requests.post(url + "/generate-from-text", data={"image": "face.jpg"})
+    assert "'image' must be a file" in answer.json()["detail"]
     answer = requests.post(url + "/generate-from-audio", files={"image": PORTRAIT})
     assert "audio" in answer.json()["detail"]
 

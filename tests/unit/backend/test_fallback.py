@@ -77,6 +77,12 @@ def test_text_that_speaks_too_long_is_stopped_on_the_way():
     assert len(voices.said) <= 601
 
 
+def test_the_pauses_count_as_well():
+    speaker = Speaker([FakeVoices()])
+    with pytest.raises(SpeechTooLong):
+        speaker.speak("Ah. " * 500, speaker.choose(None, "en"))
+
+
 def test_text_without_words_is_rejected(speaker):
     with pytest.raises(TextRejected):
         speaker.speak("...", speaker.choose(None, "en"))

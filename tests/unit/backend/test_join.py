@@ -3,7 +3,7 @@ import pytest
 
 from backend.speech.base import Spoken
 from backend.speech.join import LEAD_SECONDS, LEVEL_DBFS, PEAK_DBFS, TAIL_SECONDS, join
-from contracts.errors import SpeechFailed
+from contracts.errors import TextRejected
 from contracts.marks import PhonemeMark
 
 RATE = 22_050
@@ -74,6 +74,6 @@ def test_a_voice_without_marks_gives_none():
     assert join([spoken(0.5)], [0.35]).marks is None
 
 
-def test_silence_alone_is_a_failure():
-    with pytest.raises(SpeechFailed):
+def test_text_that_gives_silence_alone_is_rejected():
+    with pytest.raises(TextRejected):
         join([Spoken(np.zeros(RATE, np.int16), RATE, None)], [0.35])

@@ -249,6 +249,7 @@ def test_every_error_is_in_the_catalogue_with_a_remedy(url):
         ("GET", "/jobs/nobody", 404, "JOB_NOT_FOUND"),
         ("GET", "/jobs/nobody/video", 404, "JOB_NOT_FOUND"),
         ("GET", "/jobs/%2e%2e%2fjobs.sqlite3/video", 404, "NOT_FOUND"),
+        ("GET", "/voices/", 404, "NOT_FOUND"),
         ("GET", "/generate-from-text", 405, "METHOD_NOT_ALLOWED"),
         ("DELETE", "/voices", 405, "METHOD_NOT_ALLOWED"),
         ("POST", "/generate-from-text", 422, "INVALID_INPUT"),
