@@ -115,11 +115,18 @@ def _up(parsed: argparse.Namespace) -> NoReturn:
         say(f"starting; logs are in {logs}")
         stack.wait_until_healthy()
         say(f"ready: {stack.url}")
-        if not parsed.no_browser:
+        if not parsed.no_browser and _has_screen():
             webbrowser.open(stack.url)
         while True:
             stack.check()
             time.sleep(0.5)
+
+
+def _has_screen() -> bool:
+    """Whether a page can be shown; a text browser would take over the terminal."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 def _test(arguments: list[str]) -> int:

@@ -109,7 +109,11 @@ class Environment:
             text=True,
             cwd=self.root,
         ) as pip:
-            lines = _report_progress(pip.stdout or (), total)
+            try:
+                lines = _report_progress(pip.stdout or (), total)
+            except KeyboardInterrupt:
+                pip.terminate()
+                raise
         if pip.returncode != 0:
             raise SetupFailed(
                 "pip could not install the packages:\n  "

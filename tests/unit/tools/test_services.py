@@ -66,6 +66,22 @@ def test_a_service_that_dies_is_named_with_its_last_words_and_the_others_stop(
     assert all(service.process.poll() is not None for service in stack.services)
 
 
+def test_a_service_that_never_becomes_healthy_is_quoted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "START_SECONDS", 3)
+    everything = "json.dumps([sys.argv[1:], dict(os.environ)])"
+    ailing = SERVICE.replace("200", "503")
+    ailing = ailing.replace(everything, 'json.dumps({"detail": "no engine is ready"})')
+    (project / "gpu_service/__main__.py").write_text(ailing)
+    wired = wiring(free_ports(), isolated_in=project)
+    with (
+        pytest.raises(ServiceDied, match=r"the gpu was not ready after .*: no engine is ready"),
+        running(Path(sys.executable), project, wired, project / "logs") as stack,
+    ):
+        stack.wait_until_healthy()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="process groups are of POSIX")
 def test_a_service_that_ignores_the_request_to_stop_is_killed(
     project: Path, monkeypatch: pytest.MonkeyPatch
