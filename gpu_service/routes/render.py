@@ -43,7 +43,10 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS: Final = 2.0
 """Longest silence on the wire while a render works."""
 _MARKS = TypeAdapter(tuple[PhonemeMark, ...])
-_ERROR = {"content": {PROBLEM_JSON: {}}, "model": ErrorBody}
+_ERROR = {
+    "description": "Problem details",
+    "content": {PROBLEM_JSON: {"schema": ErrorBody.model_json_schema()}},
+}
 
 router = APIRouter(
     tags=["render"],
