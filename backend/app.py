@@ -1,6 +1,5 @@
 """Puts the backend together."""
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,8 +25,6 @@ from backend.speech.gtts_voice import GttsVoices
 from backend.staging.store import MediaStore
 from contracts.asgi import BodyLimit
 from contracts.errors import ErrorBody
-
-log = logging.getLogger(__name__)
 
 
 def create_app(
