@@ -1,0 +1,171 @@
+"""The command line, as a person types it."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import av
+import pytest
+import requests
+from fastapi import FastAPI
+
+from gpu_service.cli import main
+from gpu_service.engines.registry import ENGINES
+from tests.fakes.serving import serving
+from tests.media import SAMPLES, media_file, picture, saved, tone, wav
+
+PORTRAIT = str(SAMPLES / "portrait.jpg")
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> str:
+    (tmp_path / "speech.wav").write_bytes(wav(tone(0.4, 16_000), 16_000))
+    return str(tmp_path / "speech.wav")
+
+
+def test_render_writes_a_video_and_says_what_happened(
+    tmp_path: Path, speech: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    option = ["--option", "max_height=384", "--option", "seed=3"]
+    assert main(["render", PORTRAIT, speech, "-o", str(output), *option]) == 0
+    with av.open(output) as video:
+        assert video.streams.video[0].frames == 10
+        assert video.streams.video[0].height == 384
+    said = capsys.readouterr().out
+    for stage in ("decode", "track", "prepare", "render", "encode", "real time", "facewarp"):
+        assert stage in said
+    assert "does not use: seed" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "speech.wav"]
+
+
+@pytest.mark.parametrize(
+    ("face", "arguments", "sentence"),
+    [
+        (b"no picture", [], "neither a picture"),
+        (saved(picture(300, 300), "PNG"), [], "no face"),
+        (media_file("mp4", video="libx264"), [], "does not animate a video"),
+        (None, ["--engine", "dream"], "no engine 'dream'"),
+        (None, ["--option", "fps=2"], "fps"),
+        (None, ["--option", "colour=red"], "colour"),
+        (None, ["--option", "fps"], "KEY=VALUE"),
+    ],
+)
+def test_a_fault_is_one_sentence_and_a_hint_and_leaves_what_stood_there(
+    face: bytes | None,
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    speech: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "face").write_bytes(face or Path(PORTRAIT).read_bytes())
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"an older video")
+    command = ["render", str(tmp_path / "face"), speech, "-o", str(output)]
+    assert main([*command, *arguments]) == 1
+    said = capsys.readouterr()
+    assert sentence in said.err
+    assert "Traceback" not in said.err
+    assert len(said.err.splitlines()) == 2
+    assert output.read_bytes() == b"an older video"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_that_is_not_there_is_named(
+    tmp_path: Path, speech: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", "nowhere.jpg", speech, "-o", str(tmp_path / "out.mp4")]) == 1
+    assert "nowhere.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["render"], ["render", "a", "b"]])
+def test_a_wrong_command_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    assert exited.value.code == 2
+
+
+def test_a_wrong_setting_is_named_and_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPU_PORT", "ninety")
+    assert main(["engines"]) == 2
+    assert "port" in capsys.readouterr().err
+
+
+def test_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["engines"]) == 0
+    said = capsys.readouterr().out
+    for name in ENGINES:
+        assert re.search(rf"^{name} +ready$", said, re.MULTILINE)
+
+
+def test_the_mouth_track_has_25_rows_a_second(tmp_path: Path) -> None:
+    output = tmp_path / "track.csv"
+    assert main(["mouth-track", str(SAMPLES / "speech.flac"), "-o", str(output)]) == 0
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["t", "open", "width", "round", "closure", "fv"]
+    assert [float(row["t"]) for row in rows[:3]] == [0.0, 0.04, 0.08]
+    with av.open(str(SAMPLES / "speech.flac")) as sound:
+        seconds = sum(block.samples for block in sound.decode(audio=0)) / sound.streams[0].rate
+    assert len(rows) == round(seconds * 25)
+    assert max(float(row["open"]) for row in rows) > 0.3
+
+
+def test_marks_steer_the_mouth_track(tmp_path: Path, speech: str) -> None:
+    marks = [{"start": 0.1, "end": 0.2, "phoneme": "m"}, {"start": 0.2, "end": 0.4, "phoneme": "a"}]
+    (tmp_path / "marks.json").write_text(json.dumps(marks))
+    tracks = []
+    for arguments in ([], ["--marks", str(tmp_path / "marks.json")]):
+        output = tmp_path / "track.csv"
+        assert main(["mouth-track", speech, "-o", str(output), *arguments]) == 0
+        tracks.append(output.read_text())
+    assert tracks[0] != tracks[1]
+
+
+def test_marks_that_are_none_are_refused(
+    tmp_path: Path, speech: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "marks.json").write_text('[{"phoneme": "a"}]')
+    command = ["mouth-track", speech, "-o", str(tmp_path / "t.csv")]
+    assert main([*command, "--marks", str(tmp_path / "marks.json")]) == 1
+    assert "no list of phonemes" in capsys.readouterr().err
+
+
+class Served:
+    """What would have been served."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.apps: list[FastAPI] = []
+        monkeypatch.setattr("uvicorn.run", lambda app, **_: self.apps.append(app))
+
+    def status(self, token: str) -> int:
+        with serving(self.apps[0]) as url:
+            sent = {"Authorization": f"Bearer {token}"}
+            return requests.get(f"{url}/engines", headers=sent, timeout=30).status_code
+
+
+def test_beyond_loopback_a_token_is_made_and_printed_once(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served = Served(monkeypatch)
+    monkeypatch.setenv("GPU_HOST", "0.0.0.0")  # noqa: S104 - nothing listens in this test
+    assert main(["serve"]) == 0
+    (token,) = re.findall(r"GPU_TOKEN=(\S{24,})", capsys.readouterr().out)
+    assert served.status(token) == 200
+    assert served.status("") == 401
+    assert token not in caplog.text
+
+
+def test_on_loopback_nobody_is_asked_for_a_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = Served(monkeypatch)
+    assert main(["serve"]) == 0
+    assert "GPU_TOKEN" not in capsys.readouterr().out
+    assert served.status("") == 200
