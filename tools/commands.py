@@ -43,6 +43,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("stopped")
         return 130
+    except BrokenPipeError:  # whoever read our output has gone; leave nothing to write at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tools.interpreter import USABLE, version_of
+from tools.processes import lines_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = {"default": ("frontend", "backend", "gpu_service"), "dev": ("dev",)}
@@ -71,10 +72,12 @@ class Environment:
         if broken and self.folder.exists():
             say(f"set-up: {self.folder} is unfinished or broken; making it anew")
             shutil.rmtree(self.folder)
-        if not self.folder.exists():
+        new = not self.folder.exists()
+        self.folder.mkdir(exist_ok=True)
+        self._write({"installing": name})
+        if new:
             say(f"set-up: making {self.folder} with Python {platform.python_version()}")
             self._create()
-        self._write({"installing": name})
         self._install(name)
         kept = {other: mark for other, mark in state.items() if other in SETS and not broken}
         # The dev lock holds the default set as well, at the same versions.
@@ -84,42 +87,37 @@ class Environment:
     def _create(self) -> None:
         # From within a virtual environment, make the new one from the Python beneath it.
         base = getattr(sys, "_base_executable", None) or sys.executable
-        made = subprocess.run(
-            [base, "-m", "venv", str(self.folder)], capture_output=True, text=True, check=False
-        )
-        if made.returncode != 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        lines: list[str] = []
+        try:
+            with lines_of([base, "-m", "venv", str(self.folder)]) as output:
+                lines.extend(output)
+        except subprocess.CalledProcessError as error:
             version = "{}.{}".format(*sys.version_info[:2])
-            said = (made.stdout + made.stderr).strip()
             raise SetupFailed(
-                f"this Python can't make virtual environments:\n{said}\n"
-                f"On Debian and Ubuntu: sudo apt-get install python{version}-venv"
-            )
+                "this Python can't make virtual environments:\n  "
+                + "\n  ".join(lines)
+                + f"\nOn Debian and Ubuntu: sudo apt-get install python{version}-venv"
+            ) from error
 
     def _install(self, name: str) -> None:
         total = len({package for path in self.locks(name) for package, _ in pins(path)})
         say(f"set-up: installing {total} packages from requirements/")
-        with subprocess.Popen(
-            [
-                *self._pip(name),
-                "--no-compile",
-            ],  # a third of the time, mostly for what is never used
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self.root,
-        ) as pip:
-            try:
-                lines = _report_progress(pip.stdout or (), total)
-            except KeyboardInterrupt:
-                pip.terminate()
-                raise
-        if pip.returncode != 0:
+        # Compiling what is never used would take a third of the time.
+        command = [*self._pip(name), "--no-compile"]
+        progress = Progress(total)
+        lines: list[str] = []
+        try:
+            with lines_of(command, cwd=self.root) as output:
+                for line in output:
+                    lines.append(line)
+                    progress.heed(line)
+        except subprocess.CalledProcessError as error:
             raise SetupFailed(
                 "pip could not install the packages:\n  "
                 + "\n  ".join(lines[-12:])
-                + "\nCheck the network (or the index that pip is set to) and run this again."
-            )
+                + "\nCheck the network (or the index that pip is set to) and run this again; "
+                + f"if that does not help, remove {self.folder} first."
+            ) from error
 
     def _pip(self, name: str) -> list[str]:
         """The command that installs a set."""
@@ -169,20 +167,28 @@ class Environment:
             yield
 
 
-def _report_progress(output: Iterable[str], total: int) -> list[str]:
-    lines = []
-    seen = 0
-    said = time.monotonic()
-    for line in output:
-        lines.append(line.rstrip())
+class Progress:
+    """Tells every few seconds how far pip has come.
+
+    Args:
+        total: How many packages the locks name; some are for other systems.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._seen = 0
+        self._said = time.monotonic()
+
+    def heed(self, line: str) -> None:
+        """Take the next line that pip printed."""
         if line.startswith(("Collecting ", "Requirement already satisfied")):
-            seen += 1
-        if line.startswith("Collecting ") and time.monotonic() - said > 2:
-            said = time.monotonic()
-            say(f"set-up: fetched {seen - 1} of {total}; next {line.split()[1].split('==')[0]}")
+            self._seen += 1
+        if line.startswith("Collecting ") and time.monotonic() - self._said > 2:
+            self._said = time.monotonic()
+            package = line.split()[1].split("==")[0]
+            say(f"set-up: fetched {self._seen - 1} of {self._total}; next {package}")
         if line.startswith("Installing collected"):
             say("set-up: unpacking")
-    return lines
 
 
 def pins(lock: Path) -> set[tuple[str, str]]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tools import processes
 from tools.environment import ROOT
 
 START_SECONDS = 120.0
@@ -162,44 +163,30 @@ def running(python: Path, root: Path, wired: Wiring, logs: Path) -> Iterator[Sta
     try:
         for name, (module, path) in commands.items():
             log = logs / f"{name}.log"
-            process = _start([str(python), "-m", *module], root, environment, log)
+            with log.open("wb") as output:
+                process = processes.start(
+                    [str(python), "-m", *module], output=output, cwd=root, env=environment
+                )
             started.append(Service(name, process, wired.url(name) + path, log))
         yield Stack(f"http://localhost:{wired.ports['frontend']}", tuple(started))
     finally:
         stop(started)
 
 
-def _start(
-    command: list[str], root: Path, environment: Mapping[str, str], log: Path
-) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        # A group of its own: Ctrl-C in the terminal reaches run.py only, which stops all in order.
-        return subprocess.Popen(
-            command,
-            cwd=root,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=os.name != "nt",
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
-
-
 def stop(services: list[Service]) -> None:
     """End the services and everything that they started, gently, then not."""
     with _signals_ignored():
         for service in reversed(services):
-            _signal(service.process, signal.SIGTERM)
+            processes.ask_to_end(service.process)
         deadline = time.monotonic() + STOP_SECONDS
         for service in services:
             try:
                 service.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _kill(service.process)
+                processes.kill(service.process)
                 service.process.wait()
             else:
-                _kill(service.process)  # what it may have left in its group
+                processes.kill(service.process)  # what it may have left in its group
 
 
 @contextmanager
@@ -212,21 +199,6 @@ def _signals_ignored() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    if os.name == "nt":
-        process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", number))
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if os.name == "nt":
-        process.kill()
-    else:
-        _signal(process, signal.SIGKILL)
 
 
 def _ailment(url: str) -> str:
