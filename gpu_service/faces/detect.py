@@ -16,8 +16,9 @@ SEARCH_SIDE = 1280
 """Longest side of the picture that is searched, in pixels."""
 CROP_SIDE = 512
 """Side of the crops on which landmarks are refined, in pixels."""
-MAX_SPREAD = 0.010
-"""Landmarks of a true face stay within this many face widths when the crop is jittered."""
+MAX_SPREAD = 0.011
+"""Landmarks of a true face stay within this many face widths when the crop is jittered: faces,
+also blurred, tilted or turned by 45 degrees, were measured to 0.0096, other things from 0.018."""
 _JITTER = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.04), (-0.03, 0.02, 0.96), (0.0, -0.03, 1.08))
 _LEFT_EAR, _RIGHT_EAR = 234, 454
 
@@ -91,8 +92,10 @@ def refine(frame: Image, landmarks: Landmarks) -> Face | None:
         return None
     stack = np.stack(sure)
     mean = stack.mean(axis=0)
-    spread = np.linalg.norm(stack - mean, axis=2)[:, :, None]
-    score = float(spread.mean()) / max(face_width(mean), 1.0)
+    spread = np.linalg.norm((stack - mean)[..., :2], axis=2)
+    # In space: a turned face is narrower in the picture, but its landmarks are no less sure.
+    width = float(np.linalg.norm(mean[_LEFT_EAR] - mean[_RIGHT_EAR]))
+    score = float(spread.mean()) / max(width, 1.0)
     if score > MAX_SPREAD:
         return None
     return Face(_box(mean, frame), mean.astype(np.float32), score)

@@ -63,7 +63,7 @@ _JAWLINE = (
 )  # fmt: skip
 _OVERLAP = 1.1
 """Lips that meet press on each other a little, or a sliver of teeth would stay."""
-_LIP_WEIGHT, _EDGE_WEIGHT, _FACE_WEIGHT = 12.0, 40.0, 1.0
+_LIP_WEIGHT, _EDGE_WEIGHT, _FACE_WEIGHT = 12.0, 40.0, 3.0
 _NUM_MESH = 468
 
 

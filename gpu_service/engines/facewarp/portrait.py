@@ -1,5 +1,6 @@
 """What every frame of one portrait needs, computed once."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -23,7 +24,7 @@ from gpu_service.engines.facewarp.interior import Interior, build_interior
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
 
 GRID_CELLS = 100
-"""Cells along the longer side of the moving region."""
+"""Most cells along the longer side of the moving region."""
 _OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
@@ -135,7 +136,7 @@ def _outline(oval: Floats, head: HeadFrame, mouth: MouthFrame) -> Floats:
 
 def _grid(outline: Floats) -> Grid:
     low, high = outline.min(axis=0), outline.max(axis=0)
-    cell = max(1, round(float((high - low).max()) / GRID_CELLS))
+    cell = max(1, math.ceil(float((high - low).max()) / GRID_CELLS))
     corner = np.floor(low).astype(int) - 2 * cell
     columns, rows = (np.ceil((high - corner) / cell).astype(int) + 2).tolist()
     return Grid(int(corner[0]), int(corner[1]), cell, columns, rows)
