@@ -4,9 +4,11 @@ import argparse
 import logging
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ from gpu_service.engines.facewarp.mouth import write_mouth_track
 from gpu_service.engines.registry import Engines
 from gpu_service.media.decode import decode_sound, speech_chunks
 from gpu_service.render import RenderRequest, render
+from gpu_service.routes.runs import Renders
 from gpu_service.settings import Settings
 
 SHUTDOWN_SECONDS: Final = 5
@@ -87,6 +90,18 @@ def _complain(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
+class _Server(uvicorn.Server):
+    """Stops the renders before it waits for their callers to go."""
+
+    def __init__(self, config: uvicorn.Config, renders: Renders) -> None:
+        super().__init__(config)
+        self._renders = renders
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._renders.stop()
+        await super().shutdown(sockets)
+
+
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
     del options
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -95,14 +110,17 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
         settings = settings.model_copy(update={"token": SecretStr(token)})
         # Printed and not logged: whoever starts the host needs it, and no log may hold it.
         _say(f"other machines can reach this host, so callers need its token: GPU_TOKEN={token}")
-    uvicorn.run(
-        create_app(settings),
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+    with suppress(KeyboardInterrupt):  # raised again once everything has ended
+        _Server(config, app.state.renders).run()
     return 0
 
 

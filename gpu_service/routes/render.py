@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.errors import (
     PROBLEM_JSON,
+    Cancelled,
     CheckpointMissing,
     ErrorBody,
     InvalidInput,
@@ -181,6 +182,10 @@ def _render_records(engines: Engines, order: RenderRequest, emit: Emit) -> Rende
     return render(order, engines.resolve(order.options.engine), emit)
 
 
+def _gone() -> Cancelled:
+    return Cancelled("the caller has gone")
+
+
 @asynccontextmanager
 async def _stopped_when_gone(run: Run[Any], request: Request) -> AsyncIterator[None]:
     """Look for the caller while the answer has not begun; the run stops if nobody waits."""
@@ -189,13 +194,13 @@ async def _stopped_when_gone(run: Run[Any], request: Request) -> AsyncIterator[N
         # The body is read already, so all that can still come is word that the caller has gone.
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        run.stop()
+        run.stop(_gone())
 
     looking = asyncio.create_task(look())
     try:
         yield
     except BaseException:
-        run.stop()
+        run.stop(_gone())
         raise
     finally:
         looking.cancel()
@@ -218,7 +223,7 @@ async def _records(
                 framed = Framed(progress)
         yield encode_record(_last_record(run, render_id))
     finally:
-        run.stop()
+        run.stop(_gone())
 
 
 def _last_record(run: Run[RenderReport], render_id: str) -> EndRecord | ErrorRecord:

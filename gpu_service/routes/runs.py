@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Generic, TypeVar
 
-from contracts.errors import Cancelled, EngineBusy, LipSyncError, RenderFailed
+from contracts.errors import Busy, EngineBusy, LipSyncError, RenderFailed
 from contracts.records import Framed, Record
 from gpu_service.render import Emit
 
@@ -26,17 +25,17 @@ class Run(Generic[T]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._records: asyncio.Queue[Framed | None] = asyncio.Queue()
-        self._stopped = threading.Event()
+        self._stopped: LipSyncError | None = None
         self._result: asyncio.Future[T] = loop.create_future()
 
     def emit(self, record: Record, payload: bytes) -> None:
         """Hand on a record; called from the job's thread.
 
         Raises:
-            Cancelled: Nobody waits for the job any more.
+            LipSyncError: The job was stopped, and why.
         """
-        if self._stopped.is_set():
-            raise Cancelled("the caller has gone")
+        if self._stopped:
+            raise self._stopped
         self._loop.call_soon_threadsafe(self._records.put_nowait, Framed(record, payload))
 
     def end(self, job: asyncio.Future[T]) -> None:
@@ -61,9 +60,9 @@ class Run(Generic[T]):
         """What the job gave, or its LipSyncError raised; only after its last record."""
         return self._result.result()
 
-    def stop(self) -> None:
-        """Have the job end at its next record."""
-        self._stopped.set()
+    def stop(self, reason: LipSyncError) -> None:
+        """Have the job end at its next record; the first reason counts."""
+        self._stopped = self._stopped or reason
 
 
 class Renders:
@@ -106,8 +105,12 @@ class Renders:
         future.add_done_callback(ended)
         return run
 
+    def stop(self) -> None:
+        """Have every job end at its next record, while its caller can still be told."""
+        for run in self._running:
+            run.stop(Busy("the GPU host is being stopped", hint="Start it and try again."))
+
     async def close(self) -> None:
         """Stop every job and wait for its thread."""
-        for run in self._running:
-            run.stop()
+        self.stop()
         await asyncio.to_thread(self._threads.shutdown)

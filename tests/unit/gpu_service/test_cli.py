@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 import requests
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from gpu_service.cli import main
 from gpu_service.engines.registry import ENGINES
@@ -139,8 +139,10 @@ class Served:
     """What would have been served."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.apps: list[FastAPI] = []
-        monkeypatch.setattr("uvicorn.run", lambda app, **_: self.apps.append(app))
+        self.apps: list[ASGIApp] = []
+        monkeypatch.setattr(
+            "gpu_service.cli._Server.run", lambda server: self.apps.append(server.config.app)
+        )
 
     def status(self, token: str) -> int:
         with serving(self.apps[0]) as url:
