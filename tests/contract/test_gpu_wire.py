@@ -31,6 +31,7 @@ from gpu_service.app import create_app
 from gpu_service.settings import Settings
 from tests.fakes.gated_engine import GatedEngine
 from tests.fakes.serving import serving
+from tests.fakes.uploads import huge_png
 from tests.media import SAMPLES, media_file, picture, saved, tone, wav
 
 KNOWN = {
@@ -155,7 +156,7 @@ def test_auto_is_resolved_by_the_hosts_order(host: str) -> None:
         (saved(picture(300, 300), "PNG"), SPEECH, 422, "NO_FACE_FOUND"),
         (PORTRAIT[:9000], SPEECH, 422, "UNDECODABLE_MEDIA"),
         (b"ffconcat version 1.0\nfile other.mp4\n", SPEECH, 415, "UNSUPPORTED_MEDIA"),
-        (saved(picture().resize((9000, 9000)).convert("1"), "PNG"), SPEECH, 413, "IMAGE_TOO_LARGE"),
+        (huge_png(), SPEECH, 413, "IMAGE_TOO_LARGE"),
         (PORTRAIT, media_file("mp4", video="libx264"), 422, "SOUND_MISSING"),
         (PORTRAIT, wav(tone(0), 16_000), 422, "SPEECH_EMPTY"),
         (PORTRAIT, wav(tone(601, 8_000), 8_000), 413, "SPEECH_TOO_LONG"),

@@ -1,8 +1,11 @@
 """Sound and videos from bytes, whatever they say of themselves."""
 
+import io
+import struct
 from contextlib import suppress
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -178,6 +181,42 @@ def test_a_video_gives_its_frames_each_time_it_is_asked(container: str, codec: s
         brightness = [float(frame.mean()) for frame in source.frames()]
         assert len(brightness) == 25
         assert brightness == pytest.approx([min(8 * i, 255) for i in range(25)], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((1, 0, 0, 1), (0, 0)),
+        ((0, 1, -1, 0), (0, 1)),
+        ((-1, 0, 0, -1), (1, 1)),
+        ((0, -1, 1, 0), (1, 0)),
+    ],
+)
+def test_a_video_stands_upright_however_the_camera_was_held(
+    matrix: tuple[int, int, int, int], corner: tuple[int, int]
+) -> None:
+    bright_corner = np.zeros((48, 64, 3), np.uint8)
+    bright_corner[:24, :32] = 255
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(bright_corner, "bgr24")))
+        output.mux(stream.encode(None))
+    data = bytearray(file.getvalue())
+    a, b, c, d = matrix  # of the track's header, ISO/IEC 14496-12, 8.3.2
+    place = data.find(b"tkhd") + 44
+    data[place : place + 36] = struct.pack(
+        ">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30
+    )
+    source = decode_face(bytes(data), 1080)
+    assert (source.width, source.height) == ((64, 48) if a else (48, 64))
+    frame = next(source.frames())
+    lower, right = corner
+    height, width = frame.shape[0] // 2, frame.shape[1] // 2
+    bright = frame[lower * height :, right * width :][: height - 4, : width - 4]
+    assert float(bright.mean()) > 240
+    assert float(frame.mean()) < 80
 
 
 def test_a_video_is_scaled_down_to_the_tallest_output() -> None:
