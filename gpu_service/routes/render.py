@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from fastapi import APIRouter, File, Form, Header, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter, ValidationError
+from starlette.background import BackgroundTask
 
 from contracts.errors import (
     PROBLEM_JSON,
@@ -104,7 +105,9 @@ async def post_run_wav2lip(
     request: Request,
     image: Annotated[UploadFile, File(description="A photo, or a video.")],
     audio: Annotated[UploadFile, File(description="Any audio, or a video with sound.")],
-    engine: Annotated[str, Form(description="`auto` takes whatever engine is ready.")] = "wav2lip",
+    engine: Annotated[
+        str, Form(max_length=40, description="`auto` takes whatever engine is ready.")
+    ] = "wav2lip",
 ) -> Response:
     """Render with Wav2Lip, or with another engine if asked; `X-Engine` says which."""
     engines: Engines = request.app.state.engines
@@ -116,7 +119,7 @@ async def post_run_wav2lip(
     order = RenderRequest(
         face=await image.read(),
         speech=await audio.read(),
-        options=_validated_options(engine=engine),
+        options=LipSyncOptions(engine=engine),
     )
     return await _answer_video(request, order, uuid.uuid4().hex)
 
@@ -124,13 +127,6 @@ async def post_run_wav2lip(
 def _parse_options(text: str) -> LipSyncOptions:
     try:
         return LipSyncOptions.model_validate_json(text)
-    except ValidationError as error:
-        raise OptionRejected(rejected_fields(error.errors())) from error
-
-
-def _validated_options(**fields: str) -> LipSyncOptions:
-    try:
-        return LipSyncOptions.model_validate(fields)
     except ValidationError as error:
         raise OptionRejected(rejected_fields(error.errors())) from error
 
@@ -174,7 +170,11 @@ async def _answer_records(request: Request, order: RenderRequest, render_id: str
     if first and isinstance(first.record, EventRecord):
         headers["X-Engine"] = first.record.value
     return StreamingResponse(
-        _records(run, first, render_id), media_type=RECORDS_MEDIA_TYPE, headers=headers
+        _records(run, first, render_id),
+        media_type=RECORDS_MEDIA_TYPE,
+        headers=headers,
+        # Comes after the last record, and also when the caller leaves before.
+        background=BackgroundTask(run.stop, _gone()),
     )
 
 
@@ -209,21 +209,18 @@ async def _stopped_when_gone(run: Run[Any], request: Request) -> AsyncIterator[N
 async def _records(
     run: Run[RenderReport], first: Framed | None, render_id: str
 ) -> AsyncIterator[bytes]:
-    """The run's records on the wire; leaving early stops the run."""
+    """The run's records on the wire; the latest progress again where nothing else flows."""
     framed = first
     progress = ProgressRecord(stage="decode", done=1, total=1)
-    try:
-        while framed is not None:
-            if isinstance(framed.record, ProgressRecord):
-                progress = framed.record
-            yield encode_record(framed.record, framed.payload)
-            try:
-                framed = await asyncio.wait_for(run.next(), HEARTBEAT_SECONDS)
-            except TimeoutError:
-                framed = Framed(progress)
-        yield encode_record(_last_record(run, render_id))
-    finally:
-        run.stop(_gone())
+    while framed is not None:
+        if isinstance(framed.record, ProgressRecord):
+            progress = framed.record
+        yield encode_record(framed.record, framed.payload)
+        try:
+            framed = await asyncio.wait_for(run.next(), HEARTBEAT_SECONDS)
+        except TimeoutError:
+            framed = Framed(progress)
+    yield encode_record(_last_record(run, render_id))
 
 
 def _last_record(run: Run[RenderReport], render_id: str) -> EndRecord | ErrorRecord:
