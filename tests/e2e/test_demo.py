@@ -156,6 +156,31 @@ def test_the_readmes_examples_of_the_api_work(
         assert len(frames_of(project / name)) > FPS
 
 
+def test_the_api_pages_python_example_works(
+    project: Path, studio: tuple[subprocess.Popen[str], dict[str, int]]
+) -> None:
+    process, ports = studio
+    wait_until_ready(process, ports)
+    page = (ROOT / "docs/API.md").read_text(encoding="utf-8")
+    example = re.search(r"^```python\n(.*?)^```", page, re.M | re.S)
+    assert example is not None
+    script = example[1].replace("localhost:8000", f"localhost:{ports['backend']}")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert frames_of(project / "hello-python.mp4").shape[1] == 360
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the page shows paths of POSIX")
+def test_the_api_pages_command_lines_work(project: Path) -> None:
+    for command in commands(ROOT / "docs/API.md", ".venv/bin/python"):
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert len(frames_of(project / "welcome.mp4")) == pytest.approx(SPEECH_SECONDS * FPS, abs=1)
+    assert (project / "track.csv").read_text().startswith("t,open,width,round,closure,fv\n")
+
+
 def test_up_names_the_service_that_dies_and_says_why(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
