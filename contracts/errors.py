@@ -53,6 +53,8 @@ class LipSyncError(Exception):
         self.detail = detail
         self.hint = hint or self.default_hint
         self.retry_after_seconds = retry_after_seconds
+        self.request_id = ""
+        """Names the request in the log of the service that raised it, once known."""
 
     def body(self, request_id: str = "") -> ErrorBody:
         """The error's wire form."""
@@ -64,7 +66,7 @@ class LipSyncError(Exception):
             code=self.code,
             hint=self.hint,
             retryable=self.retryable,
-            request_id=request_id,
+            request_id=request_id or self.request_id,
         )
 
 
@@ -417,5 +419,8 @@ def from_body(body: dict[str, Any], status: int) -> LipSyncError:
     detail = body.get("detail")
     error_class = catalogue().get(str(body.get("code")))
     if error_class is None:
-        return UpstreamError(f"the other service answered {status}: {str(detail)[:200]}")
-    return error_class(str(detail), hint=str(body.get("hint") or ""))
+        said = f": {str(detail)[:200]}" if detail else ""
+        return UpstreamError(f"the other service answered {status}{said}")
+    error = error_class(str(detail), hint=str(body.get("hint") or ""))
+    error.request_id = str(body.get("request_id") or "")
+    return error

@@ -1,7 +1,6 @@
 """create_app: the pages, their error answers and the headers that keep them to themselves."""
 
 import logging
-import uuid
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify, render_template, request
@@ -73,13 +72,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _with_security_headers(response: Response) -> Response:
     response.headers.update(_SECURITY_HEADERS)
-    if response.mimetype == "text/html":
-        response.headers["Cache-Control"] = "no-store"
+    # Static files and videos say for themselves how long they may be kept.
+    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 
 def _lipsync_error(error: LipSyncError) -> ResponseReturnValue:
-    return error_answer(error.body(request_id=uuid.uuid4().hex))
+    logger.info("%s %s: %s", error.request_id or "-", error.code, error.detail)
+    return error_answer(error.body())
 
 
 def _csrf_error(error: CSRFError) -> ResponseReturnValue:

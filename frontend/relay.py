@@ -9,7 +9,7 @@ from flask_wtf.csrf import CSRFError, validate_csrf
 from werkzeug.sansio import multipart
 from wtforms import ValidationError
 
-from contracts.errors import InvalidInput, MediaTooLarge
+from contracts.errors import InvalidInput, MediaTooLarge, TextTooLong
 from contracts.jobs import JobView
 from contracts.limits import MAX_UPLOAD_BYTES
 from lipsync_client import LipSync
@@ -26,7 +26,6 @@ _ANSWERED = (
     "Accept-Ranges",
     "ETag",
     "Last-Modified",
-    "Cache-Control",
 )
 
 
@@ -150,7 +149,7 @@ class _Events:
                 raise FormIncomplete("The upload was cut short.")
             num_bytes += len(event.data)
             if limit is not None and num_bytes > limit:
-                raise MediaTooLarge("A field of the form is too long.")
+                raise TextTooLong("The text is far too long.")
             more = event.more_data
             yield event.data
 

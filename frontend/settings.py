@@ -1,7 +1,7 @@
 """FRONTEND_*: how the pages are served and where the backend is."""
 
-import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -51,11 +51,11 @@ class Settings(BaseSettings):
         if key := self.secret_key.get_secret_value():
             return key
         path = self.data_dir / "secret_key"
+        if path.is_file() and (key := path.read_text(encoding="ascii").strip()):
+            return key
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text(encoding="ascii")
-        with os.fdopen(handle, "w", encoding="ascii") as file:
+        # For its owner alone, and moved there whole: an empty key would end every later start.
+        with tempfile.NamedTemporaryFile("w", dir=self.data_dir, delete=False) as file:
             file.write(key := secrets.token_hex(32))
+        Path(file.name).replace(path)
         return key

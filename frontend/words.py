@@ -111,6 +111,11 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest} s"
 
 
+def file_name(job_id: str) -> str:
+    """What a video is called on the disk of the person who keeps it."""
+    return f"lipsync-{re.sub('[^A-Za-z0-9]', '', job_id)[:8]}.mp4"
+
+
 def wants_json(request: Request) -> bool:
     """Whether a script asks, not a person's browser."""
     if request.path.endswith(".json"):

@@ -1,11 +1,13 @@
 """The page of one job: how it does, then its video."""
 
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from contracts.jobs import JobView
+from frontend import words
 from frontend.pages.studio import current_workplace
 from frontend.relay import backend, relay_download
 
@@ -35,7 +37,10 @@ def view(job_id: str) -> Response:
 @blueprint.get("/<job_id>/video")
 def video(job_id: str) -> Response:
     """The job's video, in ranges where asked for."""
-    return relay_download(request, f"/jobs/{job_id}/video")
+    answer = relay_download(request, f"/jobs/{quote(job_id, safe='')}/video")
+    answer.headers["Content-Disposition"] = f'inline; filename="{words.file_name(job_id)}"'
+    answer.headers["Cache-Control"] = "private, max-age=3600"
+    return answer
 
 
 def _voice_name(job: JobView) -> str | None:

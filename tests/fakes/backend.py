@@ -181,5 +181,5 @@ def _view(job: JobView) -> Response:
 
 
 def _problem(error: LipSyncError) -> Response:
-    body = error.body().model_dump_json()
+    body = error.body("request-of-the-backend").model_dump_json()
     return Response(body, status=error.http_status, mimetype=PROBLEM_JSON)

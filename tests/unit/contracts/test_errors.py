@@ -40,6 +40,7 @@ def test_an_error_that_crosses_the_wire_is_the_same_class_there(code: str) -> No
     received = from_body(body.model_dump(), body.status)
     assert type(received) is type(sent)
     assert (received.detail, received.hint) == ("what happened", "do this")
+    assert received.body().request_id == "id-1"
 
 
 @pytest.mark.parametrize("body", [{}, {"code": "SOMETHING_NEW", "detail": 3}, {"code": None}])
@@ -47,6 +48,7 @@ def test_an_error_that_is_not_ours_is_the_other_services(body: dict[str, object]
     error = from_body(body, 418)
     assert type(error) is UpstreamError
     assert "418" in error.detail
+    assert "None" not in error.detail
 
 
 def test_an_error_without_a_hint_gives_that_of_its_class() -> None:

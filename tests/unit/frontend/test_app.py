@@ -66,6 +66,21 @@ def test_further_host_names_can_be_allowed(fake: FakeBackend, tmp_path: Path) ->
     assert client.get("/", headers={"Host": "studio.example"}).status_code == 200
 
 
+def test_nothing_that_can_change_is_kept_by_caches(fake: FakeBackend, client: FlaskClient) -> None:
+    fake.jobs["job"] = fake.next_job
+    for path in ("/", "/workplace", "/jobs/job", "/jobs/job.json", "/jobs/none.json", "/nowhere"):
+        assert client.get(path).headers["Cache-Control"] == "no-store", path
+    with client.get("/static/icon.svg") as static:
+        assert "no-store" not in static.headers["Cache-Control"]
+
+
+def test_an_error_keeps_the_id_under_which_the_backend_logged_it(
+    fake: FakeBackend, client: FlaskClient
+) -> None:
+    answer = client.get("/jobs/none.json")
+    assert answer.json["request_id"] == "request-of-the-backend"
+
+
 def test_an_unknown_address_leads_back_to_the_studio(client: FlaskClient) -> None:
     page = client.get("/nowhere")
     assert page.status_code == 404

@@ -214,6 +214,31 @@ def test_a_video_is_passed_on_in_the_range_that_was_asked_for(
     assert answer.headers["Accept-Ranges"] == "bytes"
 
 
+def test_a_video_has_a_name_to_keep_it_under_and_stays_with_its_owner(client: FlaskClient) -> None:
+    answer = client.get("/jobs/0123456789/video")
+    assert answer.headers["Content-Disposition"] == 'inline; filename="lipsync-01234567.mp4"'
+    assert "private" in answer.headers["Cache-Control"]
+    evil = client.get("/jobs/a%22%0D%0Ab/video")
+    assert evil.headers["Content-Disposition"] == 'inline; filename="lipsync-ab.mp4"'
+
+
+def test_a_jobs_name_can_not_lead_to_another_address_of_the_backend(
+    fake: FakeBackend, client: FlaskClient
+) -> None:
+    fake.jobs["job"] = fake.next_job
+    answer = client.get("/jobs/job%3Fa=/video")
+    assert answer.mimetype == "video/mp4"
+
+
+def test_a_text_far_over_the_limit_is_refused_as_such(
+    fake: FakeBackend, client: FlaskClient, token: str
+) -> None:
+    data = body(part("csrf_token", token.encode()), part("text", b"word " * 20_000))
+    answer = post(client, data, headers={"Accept": "application/json"})
+    assert answer.json["code"] == "TEXT_TOO_LONG"
+    assert not fake.forms
+
+
 def test_a_whole_video_comes_with_its_length_and_unread_by_us(
     fake: FakeBackend, client: FlaskClient
 ) -> None:
