@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from contracts.errors import ErrorBody, UpstreamError, from_body
 from contracts.jobs import JobState, JobView, Voice
@@ -18,6 +18,13 @@ from lipsync_client.multipart import CHUNK_BYTES, MultipartStream, Part
 T = TypeVar("T")
 
 POLL_SECONDS = 0.25
+
+
+class _Ready(BaseModel):
+    gpu_host: str
+
+
+_READY: TypeAdapter[_Ready] = TypeAdapter(_Ready)
 _VOICES: TypeAdapter[list[Voice]] = TypeAdapter(list[Voice])
 _ENGINES: TypeAdapter[list[EngineStatus]] = TypeAdapter(list[EngineStatus])
 
@@ -61,7 +68,7 @@ class LipSync:
     def gpu_host(self) -> str:
         """Address of the GPU host that takes the work, once a video can be made there."""
         with self.send("GET", "/health/ready") as response:
-            return str(_json_object(response).get("gpu_host", ""))
+            return _parse(_READY, response).gpu_host
 
     def submit(
         self,
@@ -129,13 +136,17 @@ class LipSync:
     def download(self, job_id: str, path: Path | str) -> Path:
         """Write the job's video to a file."""
         target = Path(path)
-        with (
-            self.send("GET", f"/jobs/{quote(job_id, safe='')}/video") as response,
-            target.open("wb") as file,
-            self._transport_errors(),
-        ):
-            file.writelines(response.iter_content(CHUNK_BYTES))
-        return target
+        partial = target.with_name(f"{target.name}.part")
+        try:
+            with (
+                self.send("GET", f"/jobs/{quote(job_id, safe='')}/video") as response,
+                partial.open("wb") as file,
+                self._transport_errors(),
+            ):
+                file.writelines(response.iter_content(CHUNK_BYTES))
+            return partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def send(
         self,
@@ -187,6 +198,6 @@ def _parse(adapter: TypeAdapter[T], response: requests.Response) -> T:
 def _json_object(response: requests.Response) -> dict[str, Any]:
     try:
         body = response.json()
-    except requests.JSONDecodeError:
+    except requests.RequestException:
         return {}
     return body if isinstance(body, dict) else {}

@@ -1,6 +1,8 @@
 """The client against a loopback stand-in for the backend."""
 
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,36 @@ def test_an_answer_of_another_kind_is_an_upstream_error(fake: FakeBackend) -> No
     fake.voices = [FACEWARP]  # type: ignore[list-item]
     with pytest.raises(UpstreamError, match="not what was asked for"):
         LipSync(fake.url).voices()
+
+
+@pytest.fixture
+def breaking_off() -> Iterator[str]:
+    """Address of a server that dies in the middle of each answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize("ask", [LipSync.gpu_host, LipSync.voices])
+def test_an_answer_that_breaks_off_is_an_upstream_error(
+    breaking_off: str, ask: Callable[[LipSync], object]
+) -> None:
+    with pytest.raises(UpstreamError):
+        ask(LipSync(breaking_off))
+
+
+def test_a_download_that_breaks_off_leaves_no_file(breaking_off: str, tmp_path: Path) -> None:
+    with pytest.raises(UpstreamError):
+        LipSync(breaking_off).download("job", tmp_path / "video.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_token_is_sent(fake: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
