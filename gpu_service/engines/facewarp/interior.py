@@ -43,10 +43,12 @@ class Interior:
 
     cavity: Floats
     """(3,)"""
+    glow: Floats
+    """(3,) what the lips throw into the shadow between them."""
     upper: Floats
     """(height, width, 4) what stays with the skull: the upper teeth."""
     lower: Floats
-    """(height, width, 4) what moves with the jaw: lower teeth and tongue."""
+    """(height, width, 4) what moves with the jaw: the tongue."""
     shadow: float
     """How deep the lips' shadow falls on the upper teeth; a photo's teeth bring their own."""
     half_mouth: float
@@ -75,7 +77,10 @@ class Interior:
         light = 1 - self.shadow * (1 - np.clip(above / (0.12 * self.half_mouth), 0, 1)) ** 2
         image = image * (1 - upper[..., 3:]) + upper[..., :3] * light[..., None]
         shade = 0.72 + 0.28 * np.clip(below / (0.06 * self.half_mouth), 0, 1)
-        return np.asarray(image * shade[..., None], np.float32)
+        # Little light falls through lips that hardly part, and what does has their colour.
+        shade *= 0.6 + 0.4 * np.clip((above + below) / (0.20 * self.half_mouth), 0, 1)
+        image = image * shade[..., None] + self.glow * (1 - shade[..., None])
+        return np.asarray(image, np.float32)
 
 
 def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
@@ -131,7 +136,12 @@ def build_interior(
     photo = None if edges.closed else photo_layer(pixels, mouth, edges, unit, colours, u, v)
     upper = photo if photo is not None else _upper_layer(u, v, colours, edges, unit, middle)
     return Interior(
-        colours.cavity, upper, lower, 0.25 if photo is not None else 0.5, mouth.half_mouth
+        colours.cavity,
+        0.5 * colours.tongue,
+        upper,
+        lower,
+        0.25 if photo is not None else 0.5,
+        mouth.half_mouth,
     )
 
 
@@ -192,16 +202,15 @@ def _along_arch(u: Floats, middle: float, unit: float) -> Floats:
     return np.asarray((u - middle) / np.clip(side, 0.4, 1.6) / unit, np.float32)
 
 
-def _teeth(along: Floats, drop: Floats, colours: MouthColours, size: float) -> Floats:
-    """A row of teeth.
+def _teeth(along: Floats, drop: Floats, colours: MouthColours) -> Floats:
+    """The row of upper teeth.
 
     Args:
         along: (height, width) along the arch from the midline.
         drop: (height, width) how far beyond the row's biting edge, negative on the teeth.
         colours: Of the face.
-        size: Widths relative to upper teeth.
     """
-    borders = np.concatenate(([0.0], np.cumsum(_TOOTH_WIDTHS))) * size
+    borders = np.concatenate(([0.0], np.cumsum(_TOOTH_WIDTHS)))
     place = np.abs(along)
     tooth = np.clip(np.searchsorted(borders, place, side="right") - 1, 0, len(_TOOTH_WIDTHS) - 1)
     half = (borders[1:] - borders[:-1])[tooth] / 2
@@ -229,27 +238,26 @@ def _upper_layer(
     # Lips that are apart in the photo have left the place where they cover the teeth.
     rest = float(edges.upper[MIDDLE].mean()) + 0.35 * (0.0 if edges.closed else edges.gap)
     drop = (v - rest) / unit - 0.17 + 0.10 * along**2
-    return _teeth(along, drop.astype(np.float32), colours, 1.0)
+    return _teeth(along, drop.astype(np.float32), colours)
 
 
 def _lower_layer(
     u: Floats, v: Floats, colours: MouthColours, edges: LipEdges, unit: float, middle: float
 ) -> Floats:
-    """Lower teeth in front of the tongue, where they are while the lips touch."""
+    """The tongue, where it lies while the lips touch.
+
+    Lower teeth are left out: what little the lip leaves of them reads as a grey band.
+    """
     along = _along_arch(u, middle, unit)
     # Half-way between straight and the lip's own curve, or a grin would show no tongue.
     lip = np.interp(u, SEAM_U, edges.lower)
     rest = 0.5 * float(edges.lower[MIDDLE].mean()) + 0.5 * lip
     below = (v - rest) / unit
-    teeth = _teeth(along, (-0.035 - below + 0.15 * along**2).astype(np.float32), colours, 0.72)
-    teeth[..., :3] *= 0.72
-    # The tongue's back: a mound behind the lower teeth with a groove along its middle.
+    # The tongue's back: a mound with a groove along its middle.
     distance = np.abs(along / 0.72) ** 2.5 + np.abs((below - 0.28) / 0.52) ** 2
     opacity = np.clip((1 - distance) / 0.30, 0, 1)
     shade = (0.72 + 0.28 * np.clip((below + 0.2) / 0.3, 0, 1)) * (
         1 - 0.15 * np.exp(-((along / 0.07) ** 2))
     )
     tongue = colours.tongue * shade[..., None] * opacity[..., None]
-    layer = np.concatenate((tongue, opacity[..., None]), axis=-1)
-    layer = layer * (1 - teeth[..., 3:]) + teeth
-    return layer.astype(np.float32)
+    return np.concatenate((tongue, opacity[..., None]), axis=-1).astype(np.float32)

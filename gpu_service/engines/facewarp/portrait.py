@@ -23,6 +23,8 @@ from gpu_service.engines.facewarp.geometry import (
 from gpu_service.engines.facewarp.interior import Interior, build_interior
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
 
+WIDEST_GAP = 0.68
+"""How far the widest opening of speech parts the lips, in half mouths at rest."""
 GRID_CELLS = 100
 """Most cells along the longer side of the moving region."""
 _OVAL = (
@@ -62,6 +64,8 @@ class Portrait:
     mouth: MouthFrame
     """In pixels of the region."""
     edges: LipEdges
+    widest_gap: float
+    """How far the widest opening of speech parts the lips, in half mouths."""
     upper_fields: Floats
     lower_fields: Floats
     """(num_bases, rows, columns, 2) pixels."""
@@ -103,6 +107,7 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
         pixels=pixels,
         mouth=local,
         edges=edges,
+        widest_gap=WIDEST_GAP * movement_unit(head),
         upper_fields=upper,
         lower_fields=lower,
         upper_edge_moves=_edge_moves(upper, grid, mouth, edges.upper),

@@ -13,13 +13,19 @@ from gpu_service.engines.facewarp.shape import MouthShape
 _NO_MAP = np.empty((0, 0), np.float32)
 """cv2.remap takes both coordinates in its first map."""
 _FIXED_POINTS = 6
+"""Rounds in which the inverse of a field settles to a fraction of a pixel."""
 _SPREAD = 0.55
 """How fast the border between the two fields widens outside the mouth, a half mouth each."""
 _CLOSED_UNTIL = 0.25
+"""The opening up to which lips that touch in the source are still drawn together."""
+_WIDEST_JAW = 1.5
+"""The smooth field takes up some of the jaw's turn, so that it may have to turn a little more."""
 _CONTACT = 0.30
 """How much darker than the lips the line is on which they meet."""
 _CONTACT_WIDTH = 0.022
+"""How wide that line is, in half mouths."""
 _PROFILE_REACH = 2.0
+"""How far beyond the middle of the mouth the tables reach, in half mouths."""
 _PROFILE_STEPS = 2048
 
 
@@ -103,7 +109,8 @@ class Renderer:
         coeffs[Basis.ROUND] = shape.round
         coeffs[Basis.TUCK] = shape.fv
         jaw = max(float(self._gap_moves[Basis.JAW]), 0.05)
-        wanted = shape.open * jaw
+        widest = self._portrait.widest_gap
+        wanted = shape.open * widest
         gap = float(coeffs @ self._gap_moves)
         if self._portrait.edges.closed:
             # Touching lips that look a little apart meet fully, and part before the jaw is far.
@@ -111,10 +118,10 @@ class Renderer:
         else:
             # Lips that are apart in the source meet by themselves, then the jaw takes over.
             source_gap = self._portrait.edges.gap
-            close = max(0.0, 1 - wanted / max(source_gap, min(1.4 * source_gap, jaw)))
+            close = max(0.0, 1 - wanted / max(source_gap, min(1.4 * source_gap, widest)))
             gap += source_gap * (1 - close)
         coeffs[Basis.CLOSE] = close
-        coeffs[Basis.JAW] = np.clip((wanted - gap) / jaw, 0, 1.2)
+        coeffs[Basis.JAW] = np.clip((wanted - gap) / jaw, 0, _WIDEST_JAW)
         coeffs[Basis.PRESS] = shape.closure
         return coeffs
 
