@@ -26,7 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings()
     except ValidationError as error:
         for fault in error.errors():
-            print(f"settings: {fault['msg'].removeprefix('Value error, ')}", file=sys.stderr)  # noqa: T201
+            name = "".join(f"BACKEND_{field}: ".upper() for field in fault["loc"])
+            print(name + fault["msg"].removeprefix("Value error, "), file=sys.stderr)  # noqa: T201
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if options.command == "serve":

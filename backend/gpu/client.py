@@ -25,6 +25,9 @@ from contracts.errors import (
     GpuTimeout,
     GpuUnreachable,
     LipSyncError,
+    MethodNotAllowed,
+    NotFound,
+    OriginRefused,
     from_body,
 )
 from contracts.lipsync import EngineStatus, LipSyncOptions
@@ -39,6 +42,7 @@ MAX_BUSY_ANSWERS = 5
 """How often a busy host is asked again."""
 MAX_RETRY_AFTER_SECONDS = 30.0
 _BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
+_ELSEWHERE = (NotFound.code, MethodNotAllowed.code, OriginRefused.code)
 _ENGINES = TypeAdapter(list[EngineStatus])
 _MARKS = TypeAdapter(list[PhonemeMark])
 
@@ -189,7 +193,8 @@ class GpuClient:
             body = json.loads(answer.content)
         except ValueError:
             body = None
-        if not isinstance(body, dict) or "code" not in body:
+        # The last are what another service of ours would say at this address.
+        if not isinstance(body, dict) or body.get("code") in (None, *_ELSEWHERE):
             return GpuAnswerBroken(
                 f"what answers {answer.status_code} at {self.url} is no GPU host",
                 hint="Check BACKEND_GPU_URL and the tunnel.",

@@ -13,7 +13,8 @@ from contracts.jobs import JobState, JobView
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-_RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))$")
+# More digits than any file has bytes, and int() may refuse to read them.
+_RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))$")
 
 
 @router.get("/{job_id}", responses=problems(404))

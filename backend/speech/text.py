@@ -13,13 +13,13 @@ PARAGRAPH_PAUSE_SECONDS = 0.7
 _JOINERS = "\u200c\u200d"
 """Invisible, but Persian and Hindi are misread without them."""
 # Escapes, because several of these marks look like others: ellipsis, closing quotes; ideographic
-# stop, fullwidth ! and ?, danda, Arabic ?, closing corner brackets.
+# stop, fullwidth ! and ?, danda, Arabic ?, Urdu stop, closing corner brackets.
 _END = re.compile(
     r"(?<=[.!?\u2026])[\"'\u201d\u2019\u00bb)\]]*\s+"
-    r"|(?<=[\u3002\uff01\uff1f\u0964\u061f])[\u201d\u300d\u300f]*\s*"
+    r"|(?<=[\u3002\uff01\uff1f\u0964\u061f\u06d4])[\u201d\u300d\u300f]*\s*"
 )
 _ABBREVIATION = re.compile(
-    r"(^|[\s(])(\w|e\.g|i\.e|mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|no|fig|approx)\.\s*$", re.IGNORECASE
+    r"(^|[\s(])(\w(\.\w)*|mr|mrs|ms|dr|prof|sr|jr|st|vs|etc|no|fig|approx)\.\s*$", re.IGNORECASE
 )
 
 
@@ -43,6 +43,8 @@ def clean(text: str) -> str:
         raise TextTooLong(
             f"the text has {len(text):,} characters, {MAX_TEXT_CHARACTERS:,} are allowed"
         )
+    # Voices misread letters whose accents stand apart, as text from a Mac has them.
+    text = unicodedata.normalize("NFC", text)
     text = "".join(_speakable(character) for character in text).strip()
     if not text:
         raise TextRejected("the text is empty")

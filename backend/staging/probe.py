@@ -9,6 +9,7 @@ import av
 import av.error
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -65,7 +66,11 @@ def probe_face(path: Path) -> Literal["photo", "video"]:
         stream = next(filter(_has_pictures, container.streams.video), None)
         if stream is None:
             raise UnsupportedMedia("the file sent as the face is a sound recording")
-        _check_pixels(stream.codec_context.width, stream.codec_context.height)
+        # None, against its type, where FFmpeg knows no decoder.
+        codec: VideoCodecContext | None = stream.codec_context
+        if codec is None:
+            raise UnsupportedMedia("the pictures of the video sent as the face can't be decoded")
+        _check_pixels(codec.width, codec.height)
     return "video"
 
 

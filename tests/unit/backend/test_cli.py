@@ -1,5 +1,9 @@
 import json
+import os
+import subprocess
+import sys
 import wave
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +40,17 @@ def test_serving_others_without_a_token_is_refused_in_words(monkeypatch, capsys)
     monkeypatch.setenv("BACKEND_HOST", "0.0.0.0")  # noqa: S104
     assert main(["serve"]) == 2
     assert "set BACKEND_TOKEN" in capsys.readouterr().err
+
+
+def test_a_setting_that_cannot_be_read_is_told_by_its_name(monkeypatch, capsys):
+    monkeypatch.setenv("BACKEND_GPU_TIMEOUT_SECONDS", "soon")
+    assert main(["serve"]) == 2
+    assert "BACKEND_GPU_TIMEOUT_SECONDS: " in capsys.readouterr().err
+
+
+def test_speaking_says_nothing_of_libraries():
+    # -W always, because whoever switches warnings on must not see those of pydub either.
+    arguments = [sys.executable, "-W", "always", "-m", "backend", "speak", "Hi.", "-o", "out.wav"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -21,8 +21,7 @@ def voice(voices, voice_id):
 def test_phonemes_are_told_with_their_times(voices):
     spoken = voices.speak("Bob may pop.", voice(voices, "espeak:en-us"))
     phonemes = [mark.phoneme for mark in spoken.marks]
-    assert [p for p in phonemes if p in "bmp"] == ["b", "b", "m", "p", "p"] or phonemes[0] == "b"
-    assert "m" in phonemes
+    assert [p for p in phonemes if p in {"b", "m", "p"}] == ["b", "b", "m", "p", "p"]
     assert all(a.end == b.start for a, b in zip(spoken.marks, spoken.marks[1:], strict=False))
     assert spoken.marks[-1].end == pytest.approx(spoken.seconds)
 

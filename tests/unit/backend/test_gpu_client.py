@@ -15,6 +15,7 @@ from contracts.errors import (
     GpuUnreachable,
     LipSyncError,
     NoFaceFound,
+    NotFound,
 )
 from contracts.lipsync import LipSyncOptions
 from contracts.marks import PhonemeMark
@@ -149,6 +150,13 @@ def test_a_web_page_is_no_gpu_host(order):
             render(host, order)
         with pytest.raises(GpuAnswerBroken):
             GpuClient(host.url, "", 5).engines()
+
+
+def test_another_service_of_ours_is_no_gpu_host(order):
+    with gpu_host(fail_before=NotFound("there is nothing at /render")) as host:
+        with pytest.raises(GpuAnswerBroken) as failure:
+            render(host, order)
+    assert "BACKEND_GPU_URL" in failure.value.hint
 
 
 def test_proxies_of_the_environment_are_not_asked_for_loopback(order, monkeypatch):

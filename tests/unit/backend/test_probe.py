@@ -88,6 +88,11 @@ def test_random_bytes_and_empty_files_are_told_apart(staged, probe):
         probe(staged(b""))
 
 
+def test_pictures_in_a_code_that_nobody_knows_are_refused(staged):
+    with pytest.raises(UnsupportedMedia):
+        probe_face(staged(video().replace(b"avc1", b"zzzz")))
+
+
 @pytest.mark.parametrize("probe", [probe_face, probe_speech])
 def test_a_video_cut_before_its_index_is_damaged(staged, probe):
     with pytest.raises(UndecodableMedia):

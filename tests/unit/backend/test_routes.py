@@ -154,6 +154,8 @@ def test_a_key_that_is_no_key_is_refused(url, key):
         ("furlongs=1-2", 200, slice(None)),
         ("bytes=0-1,5-6", 200, slice(None)),
         ("bytes=-", 200, slice(None)),
+        ("bytes=-999999999", 206, slice(None)),
+        ("bytes=0-" + "9" * 5000, 200, slice(None)),
     ],
 )
 def test_a_video_is_served_in_parts(finished, asked, status, part):

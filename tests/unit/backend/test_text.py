@@ -29,6 +29,10 @@ def test_control_characters_go_and_joiners_stay():
     assert clean("\u0645\u06cc\u200c\u062e") == "\u0645\u06cc\u200c\u062e"
 
 
+def test_accents_that_stand_apart_join_their_letters():
+    assert clean("e\u0301te\u0301") == "\u00e9t\u00e9"
+
+
 @pytest.mark.parametrize(
     ("text", "pieces"),
     [
@@ -37,6 +41,8 @@ def test_control_characters_go_and_joiners_stay():
         ("Dr. Smith met Mr. J. Doe. They spoke.", ["Dr. Smith met Mr. J. Doe.", "They spoke."]),
         ('He said "Go." Then he went.', ['He said "Go."', "Then he went."]),
         ("你好。再见。", ["你好。", "再见。"]),
+        ("The U.S. army, i.e. them. Yes.", ["The U.S. army, i.e. them.", "Yes."]),
+        ("\u06c1\u06d2\u06d4 \u062f\u0648", ["\u06c1\u06d2\u06d4", "\u062f\u0648"]),
         ("Wait... what?! Yes.", ["Wait...", "what?!", "Yes."]),
         ("A line\nanother line", ["A line", "another line"]),
         ("Hm. !!! Yes.", ["Hm.", "Yes."]),
