@@ -42,7 +42,8 @@ class JobStore:
         Raises:
             QueueFull: As many jobs wait as may.
         """
-        with self._sessions() as session:
+        # Locked, so that no repeat finds its own first sending in the way between the two looks.
+        with self._lock, self._sessions() as session:
             earlier = self._earlier(session, idempotency_key)
             if earlier is None:
                 self._check_room(session)
