@@ -48,6 +48,15 @@ STATUS = {
 }
 """Title and hint of errors that are not the backend's."""
 
+FIELDS = {
+    "image": "face",
+    "audio": "voice",
+    "text": "voice",
+    "voice": "voice",
+    "language": "voice",
+}
+"""The part of the form where a field is, for errors that name theirs."""
+
 PLACES = {
     "FACE_KIND_UNSUPPORTED": "face",
     "IMAGE_TOO_LARGE": "face",
@@ -62,7 +71,7 @@ PLACES = {
     "SOUND_MISSING": "voice",
     "CONSENT_MISSING": "consent",
 }
-"""The part of the form where an error belongs; others stand by the button (`make`)."""
+"""The part of the form where other errors belong; the rest stands by the button (`make`)."""
 
 
 class Language(NamedTuple):

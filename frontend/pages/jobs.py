@@ -8,7 +8,6 @@ from flask.typing import ResponseReturnValue
 
 from contracts.jobs import JobView
 from frontend import words
-from frontend.pages.studio import current_workplace
 from frontend.relay import backend, relay_download
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/jobs")
@@ -24,7 +23,6 @@ def show(job_id: str) -> ResponseReturnValue:
         job=job,
         elapsed=max(0.0, elapsed),
         voice=_voice_name(job),
-        workplace=current_workplace(),
     )
 
 

@@ -12,6 +12,11 @@ from tools.services import Stack
 PORTRAIT = ROOT / "samples" / "portrait.jpg"
 SPEECH = ROOT / "samples" / "speech.flac"
 
+STARTED_BY_ITSELF = """(video) => new Promise((resolve) => {
+    const look = () => (video.played.length ? resolve() : requestAnimationFrame(look));
+    look();
+})"""
+
 
 def assert_plays(page: Page) -> None:
     video = page.locator("video#result")
@@ -38,6 +43,7 @@ def test_a_typed_text_becomes_a_video_that_plays(stack: Stack, page: Page) -> No
     page.check("#text-consent")
     page.click("#make-text .make-button")
     page.wait_for_url("**/jobs/*")
+    page.locator("video#result").evaluate(STARTED_BY_ITSELF)
     assert_plays(page)
     expect(page.get_by_text("spoken by English")).to_be_visible()
     page.get_by_text("Details").click()

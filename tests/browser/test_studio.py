@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from contracts.errors import GpuUnreachable, NoFaceFound
 from contracts.jobs import JobStage, JobState
+from frontend import words
+from lipsync_client import BackendUnreachable
 from tests.fakes.backend import FakeBackend, job_view
 from tools.environment import ROOT
 
@@ -143,9 +145,104 @@ def test_waiting_shows_the_face_and_what_is_being_done(
     expect(page.locator("[data-words]")).to_have_text("Moving the mouth")
     expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.6")
     expect(page.get_by_alt_text("The face you chose")).to_be_visible()
+    fake.jobs[job_id] = job_view(JobState.RUNNING, JobStage.RENDERING, progress=0.8)
     expect(page.locator("[data-left]")).to_contain_text("left")
     fake.jobs[job_id] = job_view(JobState.SUCCEEDED, JobStage.DONE)
     page.locator("video#result").wait_for()
+
+
+def sent(page: Page, pages: str, fake: FakeBackend, stage: JobStage = JobStage.RENDERING) -> str:
+    """Send the form; the id of its job, which runs."""
+    fake.next_job = job_view(JobState.RUNNING, stage)
+    page.goto(pages)
+    fill(page)
+    page.click("#make-text .make-button")
+    page.wait_for_url("**/jobs/*")
+    expect(page.locator("[data-words]")).to_have_text(words.STAGES[stage])
+    return fake.next_job.id
+
+
+def test_waiting_says_when_its_server_is_gone_and_goes_on_when_it_is_back(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    job_id = sent(page, pages, fake)
+    page.route("**/jobs/*.json", lambda route: route.abort())
+    expect(page.locator("#job")).to_contain_text("does not answer")
+    page.unroute("**/jobs/*.json")
+    expect(page.locator("#job")).not_to_contain_text("does not answer")
+    fake.jobs[job_id] = job_view(JobState.SUCCEEDED, JobStage.DONE)
+    page.locator("video#result").wait_for()
+
+
+def test_waiting_says_when_the_backend_is_gone(page: Page, pages: str, fake: FakeBackend) -> None:
+    sent(page, pages, fake)
+    error = BackendUnreachable("no backend answers at http://127.0.0.1:8000").body()
+    page.route(
+        "**/jobs/*.json",
+        lambda route: route.fulfill(status=503, body=error.model_dump_json()),
+    )
+    expect(page.locator("#job")).to_contain_text("Start the backend")
+
+
+def test_waiting_for_a_job_that_vanished_ends(page: Page, pages: str, fake: FakeBackend) -> None:
+    sent(page, pages, fake)
+    fake.jobs.clear()
+    expect(page.locator("h1")).to_have_text("There is no such job")
+
+
+def test_a_failure_is_shown_where_it_can_be_mended(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    job_id = sent(page, pages, fake, JobStage.PREPARING)
+    error = NoFaceFound("no face was found in the picture").body(job_id)
+    fake.jobs[job_id] = job_view(JobState.FAILED, JobStage.DONE, error=error)
+    expect(page.get_by_role("alert")).to_contain_text("both eyes and the mouth visible")
+    page.get_by_role("link", name="Change it and try again").click()
+    expect(page.locator("#text-face-error")).to_contain_text("both eyes and the mouth visible")
+    expect(page.get_by_text("portrait.jpg · 512 × 512")).to_be_visible()
+    page.set_input_files("#text-image", PORTRAIT)
+    expect(page.locator("#text-face-error")).to_be_empty()
+
+
+def test_only_ones_own_job_shows_the_kept_face(page: Page, pages: str, fake: FakeBackend) -> None:
+    sent(page, pages, fake)
+    expect(page.get_by_alt_text("The face you chose")).to_be_visible()
+    for state in (JobState.RUNNING, JobState.SUCCEEDED):
+        fake.jobs["another"] = job_view(state, JobStage.RENDERING, id="another")
+        page.goto(f"{pages}/jobs/another")
+        page.locator("details[data-chip]").wait_for()
+        expect(page.get_by_alt_text("The face you chose")).to_have_count(0)
+        expect(page.get_by_text("with this face")).to_have_count(0)
+
+
+def test_going_back_finds_the_form_as_it_was_sent(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    sent(page, pages, fake)
+    page.go_back()
+    expect(page.get_by_alt_text("The face you chose")).to_be_visible()
+    expect(page.locator("#text-count")).to_contain_text("5 of 5,000")
+    expect(page.locator("#make-text")).not_to_contain_text("Still missing")
+
+
+def test_a_form_that_outlived_its_visit_is_sent_all_the_same(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    page.goto(pages)
+    fill(page)
+    page.context.clear_cookies()
+    page.click("#make-text .make-button")
+    page.wait_for_url("**/jobs/*")
+    assert [form["text"] for form in fake.forms] == ["Hello"]
+
+
+def test_an_empty_file_is_said_before_anything_is_sent(
+    page: Page, pages: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jpg").touch()
+    page.goto(pages)
+    page.set_input_files("#text-image", tmp_path / "empty.jpg")
+    expect(page.locator("#text-face-error")).to_contain_text("This file is empty")
 
 
 def test_a_server_that_is_gone_is_said_and_nothing_is_lost(page: Page, pages: str) -> None:
@@ -164,7 +261,7 @@ def test_no_page_scrolls_sideways(
     error = NoFaceFound(f"no face was found in {LONG_WORD}.jpg").body("f" * 32)
     fake.jobs = {
         "done": job_view(JobState.SUCCEEDED, JobStage.DONE, voice=LONG_WORD),
-        "running": job_view(JobState.RUNNING, JobStage.RENDERING),
+        "running": job_view(JobState.RUNNING, JobStage.RENDERING, id="running"),
         "failed": job_view(JobState.FAILED, JobStage.PREPARING, error=error),
     }
     with browser.new_context(viewport={"width": width, "height": 800}) as context:

@@ -62,6 +62,7 @@ export class Drop {
   show(file) {
     this.address = URL.createObjectURL(file);
     this.say(`${file.name} · ${size(file)}`, false);
+    if (!file.size) return this.refuse("This file is empty.", "Choose another one.");
     if (file.size > this.limits.maxBytes) {
       this.refuse("This file is larger than 100 MB.", "Compress or shorten it.");
     }

@@ -28,6 +28,7 @@ async function run(mode, act) {
   }
 }
 
+/** @param {{kind: string, face: File, text: string, recording?: File, job: string}} draft */
 export async function keep(draft) {
   try {
     await run("readwrite", (store) => store.put(draft, "draft"));
@@ -36,9 +37,11 @@ export async function keep(draft) {
   }
 }
 
-export async function kept() {
+/** The last draft; with the address of a job, only if that job was made from it. */
+export async function kept(job) {
   try {
-    return await run("readonly", (store) => store.get("draft"));
+    const draft = await run("readonly", (store) => store.get("draft"));
+    return job && draft?.job !== job ? undefined : draft;
   } catch {
     return undefined;
   }

@@ -1,7 +1,12 @@
 // An error in the page's own form: what is wrong, what to do, details folded.
 
 const ICON =
-  '<svg class="icon" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" aria-hidden="true"><path d="M12 8v5M12 16.500v.01"/><circle cx="12" cy="12" r="9"/></svg>';
+  '<svg class="icon" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.6" stroke-linecap="round" aria-hidden="true"><path d="M12 8v5M12 16.5v.01"/><circle cx="12" cy="12" r="9"/></svg>';
+
+export const SERVER_GONE = {
+  detail: "The page's own server does not answer.",
+  hint: "Check that LipSync Studio is still running; nothing here is lost.",
+};
 
 function paragraph(className, words) {
   const node = document.createElement("p");

@@ -3,7 +3,7 @@
 import { keepChipFresh } from "./chip.js";
 import { Drop } from "./drop.js";
 import { keep, kept } from "./keep.js";
-import { problem } from "./problem.js";
+import { problem, SERVER_GONE } from "./problem.js";
 
 const CHARACTERS_PER_SECOND = 15;
 
@@ -64,6 +64,10 @@ function check() {
   const ready = !lacks.length && !Object.keys(wrong).length;
   current.querySelector("[data-missing]").textContent = lacks.length ? `Still missing: ${listed(lacks)}` : "";
   current.querySelector(".make-button").classList.toggle("is-incomplete", !ready || sending);
+}
+
+function place(error) {
+  return limits.fields[error.field] ?? limits.places[error.code] ?? "make";
 }
 
 function showProblem(place, error) {
@@ -145,7 +149,9 @@ function offerVoices() {
 
 sample.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const picture = await (await fetch(sample.dataset.portrait)).blob();
+  const answer = await fetch(sample.dataset.portrait).catch(() => null);
+  if (!answer?.ok) return showProblem("make", SERVER_GONE);
+  const picture = await answer.blob();
   switchTo("text");
   face.put(new File([picture], "portrait.jpg", { type: picture.type }));
   text.value = sample.dataset.text;
@@ -153,16 +159,20 @@ sample.addEventListener("submit", async (event) => {
   text.focus();
 });
 
+/** Fills in the last draft; what its job failed with stands beside its cause. */
 async function restore() {
   if (location.hash !== "#again") return;
   history.replaceState(null, "", location.pathname + location.search);
   const draft = await kept();
   if (!draft) return;
-  if (draft.kind !== current.dataset.kind) switchTo(draft.kind);
+  switchTo(draft.kind);
   face.put(draft.face);
   if (draft.recording) recording.put(draft.recording);
   text.value = draft.text;
   countText();
+  const answer = await fetch(`${draft.job}.json`).catch(() => null);
+  const error = answer?.ok && (await answer.json()).error;
+  if (error) showProblem(place(error), error);
 }
 
 /* Sending */
@@ -190,6 +200,14 @@ function answered(request) {
   }
 }
 
+/** The page may have outlived the visit that its token belongs to. */
+async function renewToken() {
+  const answer = await fetch(location.pathname);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const { value } = page.querySelector("[name=csrf_token]");
+  for (const field of document.querySelectorAll("[name=csrf_token]")) field.value = value;
+}
+
 function setSending(form, on) {
   sending = on;
   form.querySelector("[data-sending]").hidden = !on;
@@ -205,26 +223,29 @@ async function submit(event) {
   if (missing().length) return focusOnMissing();
   if (Object.keys(faults()).length) return;
   setSending(form, true);
-  const draft = { kind: form.dataset.kind, face: face.file, text: text.value };
-  if (form === forms.audio) draft.recording = recording.file;
   let request;
   try {
-    [request] = await Promise.all([send(form), keep(draft)]);
+    request = await send(form);
+    if (answered(request).code === "FORM_EXPIRED") {
+      await renewToken();
+      request = await send(form);
+    }
   } catch {
     setSending(form, false);
-    showProblem("make", {
-      detail: "The page's own server does not answer.",
-      hint: "Check that LipSync Studio is still running, then press the button again.",
-    });
+    showProblem("make", SERVER_GONE);
     return;
   }
   if (request.status === 202) {
-    location.assign(request.getResponseHeader("Location"));
+    const job = request.getResponseHeader("Location");
+    const draft = { kind: form.dataset.kind, face: face.file, text: text.value, job };
+    if (form === forms.audio) draft.recording = recording.file;
+    await keep(draft);
+    location.assign(job);
     return;
   }
   setSending(form, false);
   const error = answered(request);
-  showProblem(limits.places[error.code] ?? "make", error);
+  showProblem(place(error), error);
   form.querySelector(".problem")?.scrollIntoView({ block: "nearest" });
 }
 
@@ -234,9 +255,13 @@ for (const form of Object.values(forms)) {
   form.addEventListener("change", check);
 }
 text.addEventListener("input", countText);
-// Going back in the browser shows the page as it was left, in the middle of sending.
-addEventListener("pageshow", () => sending && setSending(current, false));
+// Going back in the browser fills the fields in without a word, or shows the page as it was left.
+addEventListener("pageshow", () => {
+  face.look();
+  recording.look();
+  countText();
+  if (sending) setSending(current, false);
+});
 offerVoices();
-countText();
 keepChipFresh();
 restore();
