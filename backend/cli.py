@@ -1,14 +1,18 @@
 """The backend's command line."""
 
 import argparse
+import contextlib
 import json
 import logging
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from backend.app import create_app, default_voices
 from backend.jobs.steps import write_wav
@@ -17,6 +21,19 @@ from backend.speech.fallback import Speaker
 from contracts.errors import LipSyncError
 
 SHUTDOWN_SECONDS = 5
+START_FAILED = 3
+
+
+class _Server(uvicorn.Server):
+    """Ends the work before it waits for callers, so that who waits for a video gets an answer."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await run_in_threadpool(self._app.state.services.worker.stop)
+        await super().shutdown(sockets)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,14 +72,18 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(settings: Settings) -> int:
     # uvicorn sends itself the signal again once it has shut down; that is an end in good order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        create_app(settings),
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    return 0
+    server = _Server(app, config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else START_FAILED
 
 
 def _speak(settings: Settings, options: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ class Steps:
             Cancelled: `stop` was set.
         """
         media = self._media.of(job.id)
-        marks = self._speak(job, media) if job.text is not None else None
+        marks = self._speak(job, media, stop) if job.text is not None else None
         order = RenderOrder(
             key=job.id,
             face=media.face,
@@ -73,11 +73,13 @@ class Steps:
             finish(media.fragments, media.video, f"{report.engine} {report.engine_version}")
         return report
 
-    def _speak(self, job: Job, media: JobMedia) -> Sequence[PhonemeMark] | None:
+    def _speak(
+        self, job: Job, media: JobMedia, stop: threading.Event
+    ) -> Sequence[PhonemeMark] | None:
         self._jobs.update(job.id, lambda job: job.reach(JobStage.SPEAKING, 0.0))
         with self._timed(job.id, "speak"):
             voices = self._speaker.choose(job.voice_asked, job.language)
-            speech = self._speaker.speak(job.text or "", voices)
+            speech = self._speaker.speak(job.text or "", voices, stop)
             write_wav(speech.spoken, media.speech)
 
         def spoken(job: Job) -> None:

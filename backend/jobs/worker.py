@@ -3,12 +3,13 @@
 import logging
 import queue
 import threading
+import time
 from concurrent.futures import Future
 
 from backend.jobs.job import Job
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
-from contracts.errors import Busy, Cancelled, ErrorBody, LipSyncError, RenderFailed
+from contracts.errors import Busy, Cancelled, LipSyncError, RenderFailed
 from contracts.jobs import JobState
 from contracts.lipsync import RenderReport
 
@@ -44,19 +45,23 @@ class Worker:
             thread.start()
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """Give running jobs back undone and end the threads; the next start takes them up."""
+        """Give running jobs back undone and end the threads; the next start takes them up.
+
+        Those who wait are told. A second call does nothing.
+        """
+        if self._stop.is_set():
+            return
         self._stop.set()
         for _ in self._threads:
             self._queue.put(None)
+        deadline = time.monotonic() + timeout_seconds
         for thread in self._threads:
-            thread.join(timeout_seconds)
+            thread.join(max(0.0, deadline - time.monotonic()))
         with self._lock:
-            waiting, self._waiting = self._waiting, {}
-        for job_id, futures in waiting.items():
+            waiting = list(self._waiting)
+        for job_id in waiting:
             told = Busy(f"the backend was stopped; job {job_id} goes on when it runs again")
-            for future in futures:
-                if future.set_running_or_notify_cancel():
-                    future.set_exception(told)
+            self._tell(job_id, told)
 
     def enqueue(self, job_id: str) -> None:
         """Have a queued job made."""
@@ -78,16 +83,25 @@ class Worker:
             self._tell(job_id)
         return future
 
-    def _tell(self, job_id: str) -> None:
+    def _tell(self, job_id: str, error: LipSyncError | None = None) -> None:
         with self._lock:
             futures = self._waiting.pop(job_id, [])
         for future in futures:
-            if future.set_running_or_notify_cancel():
+            if not future.set_running_or_notify_cancel():
+                continue
+            if error is None:
                 future.set_result(None)
+            else:
+                future.set_exception(error)
 
     def _run(self) -> None:
         while (job_id := self._queue.get()) is not None and not self._stop.is_set():
-            self._make(job_id)
+            try:
+                self._make(job_id)
+            except Exception:
+                # Not even its failure could be kept, as on a full disk: the next start takes it up.
+                log.exception("job %s is left as it is", job_id)
+                self._tell(job_id, _unforeseen())
 
     def _make(self, job_id: str) -> None:
         try:
@@ -96,15 +110,15 @@ class Worker:
                 raise RenderFailed("the backend died several times while it made this video")
             report = self._steps.make(job, self._stop)
             self._succeed(job_id, report)
-        except Cancelled:
-            self._jobs.update(job_id, _give_back)
-            log.info("job %s: given back undone", job_id)
-            return
         except LipSyncError as error:
-            self._fail(job_id, error.body(request_id=job_id))
+            if isinstance(error, Cancelled) and self._stop.is_set():
+                self._jobs.update(job_id, _give_back)
+                log.info("job %s: given back undone", job_id)
+                return
+            self._fail(job_id, error)
         except Exception:
             log.exception("job %s failed in a way that nobody foresaw", job_id)
-            self._fail(job_id, _unforeseen(job_id))
+            self._fail(job_id, _unforeseen())
         self._tell(job_id)
 
     def _succeed(self, job_id: str, report: RenderReport) -> None:
@@ -112,9 +126,9 @@ class Worker:
         seconds = sum(job.stage_seconds.values())
         log.info("job %s: succeeded with %s in %.2f s", job_id, report.engine, seconds)
 
-    def _fail(self, job_id: str, error: ErrorBody) -> None:
+    def _fail(self, job_id: str, error: LipSyncError) -> None:
         log.warning("job %s: failed with %s: %s", job_id, error.code, error.detail)
-        self._jobs.update(job_id, lambda job: job.fail(error))
+        self._jobs.update(job_id, lambda job: job.fail(error.body(request_id=job_id)))
 
 
 def _give_back(job: Job) -> None:
@@ -122,5 +136,5 @@ def _give_back(job: Job) -> None:
     job.attempts -= 1
 
 
-def _unforeseen(job_id: str) -> ErrorBody:
-    return LipSyncError("the job failed in a way that nobody foresaw").body(request_id=job_id)
+def _unforeseen() -> LipSyncError:
+    return LipSyncError("the job failed in a way that nobody foresaw")

@@ -1,12 +1,13 @@
 """Chooses the voices for a text, and speaks it with the first that can."""
 
 import logging
+import threading
 from collections.abc import Sequence
 
 from backend.speech.base import Speech, Spoken, TtsProvider
 from backend.speech.join import join
 from backend.speech.text import Sentence, clean, sentences
-from contracts.errors import SpeechFailed, SpeechTooLong, VoiceNotFound
+from contracts.errors import Cancelled, SpeechFailed, SpeechTooLong, VoiceNotFound
 from contracts.jobs import Voice
 from contracts.limits import MAX_SPEECH_SECONDS
 
@@ -57,28 +58,41 @@ class Speaker:
         best = (_best(voices, language.lower().replace("_", "-")) for voices in self._voices_of)
         return [voice for voice in best if voice]
 
-    def speak(self, text: str, voices: Sequence[Voice]) -> Speech:
+    def speak(
+        self, text: str, voices: Sequence[Voice], stop: threading.Event | None = None
+    ) -> Speech:
         """Speak a text with the first of `voices` that can; no text is spoken by two voices.
+
+        Args:
+            text: What to say.
+            voices: Whom to try, in order.
+            stop: Ends speaking at the next sentence.
 
         Raises:
             TextRejected: There is nothing to speak.
             SpeechFailed: None of them can.
             SpeechTooLong: It takes longer than is allowed.
+            Cancelled: `stop` was set.
         """
+        stop = stop or threading.Event()
         pieces = sentences(clean(text))
         for voice in voices:
             try:
-                return Speech(self._speak_with(voice, pieces), voice)
+                return Speech(self._speak_with(voice, pieces, stop), voice)
             except SpeechFailed as error:
                 log.warning("voice %s failed: %s", voice.id, error.detail)
         raise SpeechFailed("no voice could speak the text")
 
-    def _speak_with(self, voice: Voice, pieces: Sequence[Sentence]) -> Spoken:
+    def _speak_with(
+        self, voice: Voice, pieces: Sequence[Sentence], stop: threading.Event
+    ) -> Spoken:
         provider = self._provider_of[voice.id]
         too_long = SpeechTooLong("speaking this text takes longer than 10 minutes")
         spoken: list[Spoken] = []
         seconds = 0.0
         for piece in pieces:
+            if stop.is_set():
+                raise Cancelled("stopped while the text was being spoken")
             spoken.append(provider.speak(piece.text, voice))
             seconds += spoken[-1].seconds
             if seconds > MAX_SPEECH_SECONDS:

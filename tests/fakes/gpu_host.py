@@ -106,7 +106,9 @@ class FakeGpuHost:
     babbles: bool = False
     """Answers with a web page."""
     gate: threading.Event | None = None
-    """The render waits for it after its first record."""
+    """The render waits for it after its first record, and tells of progress meanwhile."""
+    silent: bool = False
+    """It tells of no progress meanwhile."""
     began: threading.Event = field(default_factory=threading.Event)
     """Set when a render has sent its first record."""
     forms: list[dict[str, bytes]] = field(default_factory=list)
@@ -169,12 +171,19 @@ class _Door(BaseHTTPRequestHandler):
             if i == host.dies_after:
                 self.close_connection = True
                 return
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(record), record))
-            self.wfile.flush()
+            self._send_chunk(record)
             host.began.set()
-            if i == 0 and host.gate:
-                host.gate.wait(60)
+            while i == 0 and host.gate and not host.gate.wait(0.05):
+                self._show_life()
         self.wfile.write(b"0\r\n\r\n")
+
+    def _show_life(self) -> None:
+        if not self.host.silent:
+            self._send_chunk(encode_record(ProgressRecord(stage="track", done=0, total=1)))
+
+    def _send_chunk(self, record: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(record), record))
+        self.wfile.flush()
 
     def _records(self) -> list[bytes]:
         records = _good_answer()

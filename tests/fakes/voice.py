@@ -1,6 +1,6 @@
 """A voice that takes one second for every sentence, and can lose its voice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class FakeVoices:
         fails_at: Number of the sentence at which the voice fails, from 0.
         amplitude: Peak of the tone.
         languages: Language tags.
+        on_sentence: Called whenever a sentence has been spoken.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class FakeVoices:
         fails_at: int | None = None,
         amplitude: float = 0.5,
         languages: Sequence[str] = ("en", "de"),
+        on_sentence: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_sentence = on_sentence
         self.said: list[str] = []
         self._fails_at = fails_at
         self._amplitude = amplitude
@@ -47,6 +50,7 @@ class FakeVoices:
         if len(self.said) == self._fails_at:
             raise SpeechFailed("the voice is lost")
         self.said.append(sentence)
+        self._on_sentence()
         seconds = np.arange(RATE) / RATE
         tone = np.sin(2 * np.pi * 220 * seconds) * self._amplitude
         marks = (

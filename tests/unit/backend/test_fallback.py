@@ -1,7 +1,9 @@
+import threading
+
 import pytest
 
 from backend.speech.fallback import Speaker
-from contracts.errors import SpeechFailed, SpeechTooLong, TextRejected, VoiceNotFound
+from contracts.errors import Cancelled, SpeechFailed, SpeechTooLong, TextRejected, VoiceNotFound
 from tests.fakes.voice import FakeVoices
 
 
@@ -67,6 +69,15 @@ def test_when_no_voice_can_it_is_told():
     speaker = Speaker([FakeVoices(fails_at=0)])
     with pytest.raises(SpeechFailed):
         speaker.speak("One.", speaker.choose(None, "en"))
+
+
+def test_speaking_can_be_stopped_between_sentences():
+    stop = threading.Event()
+    voices = FakeVoices(on_sentence=stop.set)
+    speaker = Speaker([voices])
+    with pytest.raises(Cancelled):
+        speaker.speak("One. Two.", speaker.choose(None, "en"), stop)
+    assert voices.said == ["One."]
 
 
 def test_text_that_speaks_too_long_is_stopped_on_the_way():

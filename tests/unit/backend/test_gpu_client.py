@@ -130,7 +130,7 @@ def test_an_answer_without_an_end_is_broken(order):
 
 def test_a_silent_host_times_out(order):
     gate = threading.Event()
-    with gpu_host(gate=gate) as host:
+    with gpu_host(gate=gate, silent=True) as host:
         with pytest.raises(GpuTimeout):
             render(host, order, timeout_seconds=0.2)
         gate.set()
@@ -153,9 +153,9 @@ def test_a_web_page_is_no_gpu_host(order):
 
 
 def test_another_service_of_ours_is_no_gpu_host(order):
-    with gpu_host(fail_before=NotFound("there is nothing at /render")) as host:
-        with pytest.raises(GpuAnswerBroken) as failure:
-            render(host, order)
+    fault = NotFound("there is nothing at /render")
+    with gpu_host(fail_before=fault) as host, pytest.raises(GpuAnswerBroken) as failure:
+        render(host, order)
     assert "BACKEND_GPU_URL" in failure.value.hint
 
 

@@ -80,22 +80,17 @@ def test_a_killed_backend_loses_no_job(tmp_path, host):
         assert {client.wait(job_id, 30).state for job_id in ids} == {JobState.SUCCEEDED}
 
 
-def test_a_stopped_backend_ends_in_time_though_somebody_waits(tmp_path, host):
+def test_a_stopped_backend_ends_in_time_and_tells_who_waits_that_the_job_goes_on(tmp_path, host):
     host.gate = threading.Event()
     with backend_process(tmp_path, host.url) as (process, url, lines):
-        caller = threading.Thread(target=lambda: answers.append(try_to_submit(url)))
         answers = []
+        caller = threading.Thread(target=lambda: answers.append(submit(url)))
         caller.start()
         assert host.began.wait(20)
         process.send_signal(signal.SIGTERM)
-        host.gate.set()
         assert process.wait(30) == 0
         caller.join()
+    assert (answers[0].status_code, answers[0].json()["code"]) == (503, "BUSY")
+    assert "goes on when it runs again" in answers[0].json()["detail"]
+    assert "Traceback" not in "".join(lines)
     assert TOKEN not in "".join(lines)
-
-
-def try_to_submit(url):
-    try:
-        return submit(url).status_code
-    except requests.ConnectionError:
-        return "hung up"

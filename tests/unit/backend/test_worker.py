@@ -5,7 +5,7 @@ import pytest
 from backend.jobs.job import Job
 from backend.jobs.store import JobStore
 from backend.jobs.worker import MAX_ATTEMPTS, Worker
-from contracts.errors import Busy, Cancelled, NoFaceFound
+from contracts.errors import Busy, Cancelled, LipSyncError, NoFaceFound
 from contracts.jobs import JobState
 from tests.fakes.gpu_host import REPORT
 
@@ -76,6 +76,37 @@ def test_an_unforeseen_fault_fails_the_job_alone_and_tells_no_secrets(store, wor
     assert error.code == "INTERNAL"
     assert "canary" not in error.model_dump_json()
     assert store.get("b").state == JobState.SUCCEEDED
+
+
+def test_a_fault_that_cannot_even_be_kept_does_not_end_the_work(store, work, monkeypatch):
+    update, gate = store.update, threading.Event()
+
+    def update_on_a_full_disk(job_id, change):
+        if job_id == "a":
+            raise OSError("the disk is full")
+        return update(job_id, change)
+
+    def make(job, stop):
+        assert gate.wait(20)
+        return REPORT
+
+    monkeypatch.setattr(store, "update", update_on_a_full_disk)
+    store.add(Job(id="c", options={}))
+    worker = work(make)
+    worker.enqueue("a")
+    waiting = worker.finished("a")
+    gate.set()
+    worker.finished("c").result(20)
+    assert isinstance(waiting.exception(20), LipSyncError)
+    assert store.get("b").state == JobState.SUCCEEDED
+
+
+def test_a_render_that_its_host_cancels_has_failed(store, work):
+    def make(job, stop):
+        raise Cancelled("the host was told to stop")
+
+    work(make).finished("a").result(20)
+    assert store.get("a").view().error.code == "CANCELLED"
 
 
 def test_a_job_that_ran_when_its_process_died_is_taken_up_again(store, work):
