@@ -25,6 +25,8 @@ class ErrorBody(BaseModel):
     """Stable name, as in the catalogue."""
     hint: str = ""
     """What to do about it."""
+    field: str = ""
+    """The field of the request that is at fault, such as `image` or an option's name."""
     retryable: bool = False
     """Whether the same request may succeed later."""
     request_id: str = ""
@@ -37,6 +39,7 @@ class LipSyncError(Exception):
     Args:
         detail: What is wrong this time, in one sentence for people.
         hint: What to do about it; the class's own hint when empty.
+        field: The field of the request that is at fault, where one is.
         retry_after_seconds: When to try again, for retryable errors.
     """
 
@@ -47,11 +50,17 @@ class LipSyncError(Exception):
     default_hint: ClassVar[str] = "Look at the service's log for the request id."
 
     def __init__(
-        self, detail: str, *, hint: str = "", retry_after_seconds: float | None = None
+        self,
+        detail: str,
+        *,
+        hint: str = "",
+        field: str = "",
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.hint = hint or self.default_hint
+        self.field = field
         self.retry_after_seconds = retry_after_seconds
         self.request_id = ""
         """Names the request in the log of the service that raised it, once known."""
@@ -65,6 +74,7 @@ class LipSyncError(Exception):
             detail=self.detail,
             code=self.code,
             hint=self.hint,
+            field=self.field,
             retryable=self.retryable,
             request_id=request_id or self.request_id,
         )
@@ -421,6 +431,8 @@ def from_body(body: dict[str, Any], status: int) -> LipSyncError:
     if error_class is None:
         said = f": {str(detail)[:200]}" if detail else ""
         return UpstreamError(f"the other service answered {status}{said}")
-    error = error_class(str(detail), hint=str(body.get("hint") or ""))
+    error = error_class(
+        str(detail), hint=str(body.get("hint") or ""), field=str(body.get("field") or "")
+    )
     error.request_id = str(body.get("request_id") or "")
     return error

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
+from contracts.errors import LipSyncError
 from contracts.jobs import JobStage, JobView, Voice
 
 STAGES = {
@@ -118,6 +119,11 @@ def seconds(value: float) -> str:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
+
+
+def place(error: LipSyncError) -> str:
+    """The part of the form where an error stands."""
+    return FIELDS.get(error.field) or PLACES.get(error.code, "make")
 
 
 def file_name(job_id: str) -> str:

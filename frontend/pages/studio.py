@@ -113,7 +113,7 @@ def _page(
         current=kind,
         values=values or {},
         error=error,
-        error_place=words.PLACES.get(error.code, "make") if error else None,
+        error_place=words.place(error) if error else None,
         languages=(languages := words.languages(_voices())),
         language_chosen=_language(languages, values),
         workplace=(workplace := current_workplace()),

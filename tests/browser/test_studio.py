@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from contracts.errors import GpuUnreachable, NoFaceFound
+from contracts.errors import GpuUnreachable, NoFaceFound, UndecodableMedia
 from contracts.jobs import JobStage, JobState
 from frontend import words
 from lipsync_client import BackendUnreachable
@@ -234,6 +234,18 @@ def test_a_form_that_outlived_its_visit_is_sent_all_the_same(
     page.click("#make-text .make-button")
     page.wait_for_url("**/jobs/*")
     assert [form["text"] for form in fake.forms] == ["Hello"]
+
+
+def test_an_error_stands_beside_the_field_that_it_names(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.refuse = UndecodableMedia("the recording is damaged", field="audio")
+    page.goto(f"{pages}/?voice=upload")
+    page.set_input_files("#audio-image", PORTRAIT)
+    page.set_input_files("#audio-audio", SPEECH)
+    page.check("#audio-consent")
+    page.click("#make-audio .make-button")
+    expect(page.locator("#audio-voice-error")).to_contain_text("The recording is damaged.")
 
 
 def test_an_empty_file_is_said_before_anything_is_sent(

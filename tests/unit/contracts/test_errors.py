@@ -34,12 +34,13 @@ def test_every_error_says_what_it_means_and_what_to_do(code: str) -> None:
 
 @pytest.mark.parametrize("code", catalogue())
 def test_an_error_that_crosses_the_wire_is_the_same_class_there(code: str) -> None:
-    sent = catalogue()[code]("what happened", hint="do this")
+    sent = catalogue()[code]("what happened", hint="do this", field="image")
     body = ErrorBody.model_validate_json(sent.body("id-1").model_dump_json())
     assert (body.code, body.status, body.request_id) == (code, sent.http_status, "id-1")
     received = from_body(body.model_dump(), body.status)
     assert type(received) is type(sent)
     assert (received.detail, received.hint) == ("what happened", "do this")
+    assert received.field == "image"
     assert received.body().request_id == "id-1"
 
 

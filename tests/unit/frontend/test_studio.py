@@ -9,8 +9,10 @@ from contracts.errors import (
     GpuUnreachable,
     LipSyncError,
     NoFaceFound,
+    OptionRejected,
     QueueFull,
     TextRejected,
+    UnsupportedMedia,
 )
 from frontend.pages.studio import SAMPLE_TEXT
 from tests.fakes.backend import FACEWARP, FakeBackend
@@ -83,6 +85,8 @@ def test_the_chip_names_engines_that_lack_something(fake: FakeBackend, client: F
     [
         (TextRejected("there is no word in it"), "voice"),
         (NoFaceFound("no face was found"), "face"),
+        (UnsupportedMedia("the file is no picture", field="image"), "face"),
+        (OptionRejected("fps=7: too small", field="fps"), "make"),
         (QueueFull("50 jobs wait"), "make"),
         (GpuUnreachable("no GPU host answers"), "make"),
     ],
