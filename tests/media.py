@@ -123,6 +123,31 @@ def saved(image: Pillow.Image, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def wide_gamut_profile() -> bytes:
+    """An ICC profile (ICC.1:2001) with the primaries of Display P3 and a gamma of 2.2."""
+    primaries = {
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+        b"wtpt": (0.95045, 1.0, 1.08905),
+    }
+    tags = {
+        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in xyz))
+        for name, xyz in primaries.items()
+    }
+    gamma = b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(2.2 * 256), 0)
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), gamma)
+    tags[b"desc"] = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"Wide\0" + bytes(83)
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(data), len(tag))
+        data += tag
+    size = struct.pack(">I", 128 + len(table) + len(data))
+    header = size + b"\0\0\0\0\2\x40\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    return header + white + bytes(128 - len(header) - len(white)) + table + data
+
+
 def tone(seconds: float, sample_rate: int = 48_000, channels: int = 1) -> NDArray[np.float32]:
     """(channels, num_samples) of a 300 Hz tone."""
     moments = np.arange(round(seconds * sample_rate)) / sample_rate

@@ -7,7 +7,7 @@ from typing import Final
 import cv2
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageCms, ImageOps
 
 from contracts.errors import ImageTooLarge, UndecodableMedia
 from contracts.limits import MAX_IMAGE_PIXELS, MAX_OUTPUT_SIDE
@@ -34,7 +34,7 @@ Pillow.MAX_IMAGE_PIXELS = None
 
 
 def decode_picture(data: bytes) -> Image:
-    """Read a picture, upright, in full size and without transparency.
+    """Read a picture, upright, in full size, in sRGB and without transparency.
 
     Raises:
         ImageTooLarge: It has more than MAX_IMAGE_PIXELS; told from its header.
@@ -65,10 +65,30 @@ def _to_rgb(picture: Pillow.Image) -> Pillow.Image:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _deep_grey_to_rgb(picture)
     if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
+        picture = _in_srgb(picture.convert("RGBA"))
         behind = Pillow.new("RGBA", picture.size, (*BEHIND_TRANSPARENT, 255))
-        picture = Pillow.alpha_composite(behind, picture)
-    return picture.convert("RGB")
+        return Pillow.alpha_composite(behind, picture).convert("RGB")
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    return _in_srgb(picture).convert("RGB")
+
+
+def _in_srgb(picture: Pillow.Image) -> Pillow.Image:
+    """The colours that the picture's own profile means; phones save in Display P3."""
+    profile = picture.info.get("icc_profile")
+    if not profile:
+        return picture
+    picture.load()
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(own):
+            return picture
+        mode = "RGBA" if picture.mode == "RGBA" else "RGB"
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(picture, own, srgb, outputMode=mode) or picture
+    except (ImageCms.PyCMSError, *_DAMAGED):
+        # A broken or unfitting profile spoils no pixel.
+        return picture
 
 
 def _deep_grey_to_rgb(picture: Pillow.Image) -> Pillow.Image:

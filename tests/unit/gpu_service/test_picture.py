@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from PIL import ImageCms
 
 from contracts.errors import ImageTooLarge, UndecodableMedia
 from gpu_service.media.decode import decode_face
-from tests.media import picture, saved
+from tests.media import picture, saved, wide_gamut_profile
 
 
 def pixels_of(data: bytes, max_height: int = 1080) -> np.ndarray:
@@ -51,6 +52,51 @@ def test_a_cmyk_jpeg_keeps_its_colours() -> None:
     blue, green, red = pixels.reshape(-1, 3).mean(axis=0)
     assert red > 200
     assert max(blue, green) < 60
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_a_photo_with_a_wide_gamut_shows_the_colours_that_its_profile_means(form: str) -> None:
+    profile = wide_gamut_profile()
+    green = Pillow.new("RGB", (64, 64), (120, 200, 120))
+    plain = pixels_of(saved(green, form))[32, 32].astype(int)
+    shown = pixels_of(saved(green, form, icc_profile=profile))[32, 32].astype(int)
+    # By the primaries and curves of both colour spaces.
+    assert np.abs(shown - (111, 204, 90)).max() <= 4
+    assert np.abs(plain - (120, 200, 120)).max() <= 4
+
+
+def test_a_profile_goes_with_transparency_and_with_palettes() -> None:
+    profile = wide_gamut_profile()
+    seen = []
+    for mode in ("RGB", "RGBA", "P"):
+        photo = Pillow.new("RGB", (8, 8), (120, 200, 120)).convert(
+            mode, palette=Pillow.Palette.ADAPTIVE
+        )
+        seen.append(pixels_of(saved(photo, "PNG", icc_profile=profile))[4, 4].astype(int))
+    assert np.abs(np.array(seen) - seen[0]).max() <= 1
+    hole = Pillow.new("RGBA", (8, 8), (120, 200, 120, 0))
+    assert set(pixels_of(saved(hole, "PNG", icc_profile=profile)).ravel()) == {224}
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile"),
+    [
+        ("RGB", b"no profile at all"),
+        ("RGB", wide_gamut_profile()[:200]),
+        ("L", wide_gamut_profile()),
+        ("CMYK", wide_gamut_profile()),
+    ],
+)
+def test_a_profile_that_is_broken_or_fits_not_spoils_no_photo(mode: str, profile: bytes) -> None:
+    photo = picture(mode=mode)
+    expected = pixels_of(saved(photo, "TIFF"))
+    assert np.array_equal(pixels_of(saved(photo, "TIFF", icc_profile=profile)), expected)
+
+
+def test_a_photo_that_is_in_srgb_keeps_every_pixel() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels = pixels_of(saved(picture(), "PNG", icc_profile=profile))
+    assert np.array_equal(pixels[..., ::-1], rgb(picture()))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
