@@ -37,6 +37,10 @@ def create_app(
         summary="Where the engines are: a face and a speech in, a video out.",
         version="0.1.0",
         lifespan=lifespan,
+        # FastAPI's own pages come from a CDN; /openapi.json stays.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.engines = Engines(settings.engine_names, known_engines)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +13,8 @@ from contracts.asgi import framework_error, problem_headers
 from contracts.errors import InvalidInput, LipSyncError, MethodNotAllowed, NotFound
 
 log = logging.getLogger(__name__)
+
+_WHERE: Final = "The addresses that exist and their methods are described in /openapi.json."
 
 
 def install(app: FastAPI) -> None:
@@ -52,9 +54,10 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     ours = framework_error(error.status_code, error.detail)
     if isinstance(ours, NotFound):
-        ours = NotFound(f"there is nothing at {request.url.path[:100]}")
+        ours = NotFound(f"there is nothing at {request.url.path[:100]}", hint=_WHERE)
     elif isinstance(ours, MethodNotAllowed):
-        ours = MethodNotAllowed(f"{request.url.path[:100]} does not take {request.method}")
+        detail = f"{request.url.path[:100]} does not take {request.method}"
+        ours = MethodNotAllowed(detail, hint=_WHERE)
     answer = _answer(request, ours)
     answer.headers.update(error.headers or {})
     return answer

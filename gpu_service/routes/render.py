@@ -128,7 +128,10 @@ def _parse_options(text: str) -> LipSyncOptions:
     try:
         return LipSyncOptions.model_validate_json(text)
     except ValidationError as error:
-        raise OptionRejected(rejected_fields(error.errors())) from error
+        raise OptionRejected(
+            rejected_fields(error.errors()),
+            hint=f"The options are: {', '.join(LipSyncOptions.model_fields)}.",
+        ) from error
 
 
 def _parse_marks(text: str | None) -> tuple[PhonemeMark, ...] | None:
