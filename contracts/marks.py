@@ -8,9 +8,9 @@ class PhonemeMark(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    start: float = Field(ge=0)
+    start: float = Field(ge=0, allow_inf_nan=False)
     """Seconds from the start of the whole speech."""
-    end: float = Field(ge=0)
+    end: float = Field(ge=0, allow_inf_nan=False)
     """Seconds from the start of the whole speech; a pause may lie before the next mark."""
     phoneme: str = Field(max_length=16)
     """IPA, as the voice wrote it; an empty string is silence."""

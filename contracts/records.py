@@ -13,7 +13,8 @@ from contracts.errors import ErrorBody, GpuAnswerBroken
 from contracts.lipsync import RenderReport
 
 RECORDS_MEDIA_TYPE = "application/vnd.lipsync.records"
-MAX_HEADER_BYTES = 64 * 1024
+# A report may name every second frame of ten minutes as one without a face.
+MAX_HEADER_BYTES = 1024 * 1024
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 
 

@@ -1,6 +1,7 @@
 """Uploaded bytes to a face, to the sound a viewer hears, and to the speech engines hear."""
 
 import io
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,11 +156,7 @@ def decode_sound(data: bytes) -> Sound:
                 raise SoundMissing("the video that was sent as the speech has no sound track")
             raise UnsupportedMedia("there is no sound in the file that was sent as the speech")
         blocks, sample_rate = _decode_blocks(container)
-    samples = np.concatenate(blocks, axis=1)
-    # A float file may hold anything, NaN included.
-    np.nan_to_num(samples, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
-    np.clip(samples, -1.0, 1.0, out=samples)
-    return Sound(samples, sample_rate)
+    return Sound(np.concatenate(blocks, axis=1), sample_rate)
 
 
 def _kind(data: bytes) -> Literal["picture", "heic", "stream"]:
@@ -251,7 +248,7 @@ def speech_chunks(
         marks: Phonemes of the whole speech, where the voice gave them.
     """
     total = max(1, round(Fraction(sound.samples.shape[1], sound.sample_rate) * SPEECH_RATE))
-    waiting = None if marks is None else sorted(marks, key=lambda mark: mark.start)
+    waiting = None if marks is None else deque(sorted(marks, key=lambda mark: mark.start))
     taken = 0
     for samples in _exactly(total, _resample(sound)):
         taken += len(samples)
@@ -259,8 +256,9 @@ def speech_chunks(
             yield SpeechChunk(samples)
             continue
         # The last piece takes the rest: rounding in the voice may place a mark past the end.
-        due = [mark for mark in waiting if mark.start * SPEECH_RATE < taken or taken == total]
-        del waiting[: len(due)]
+        due = []
+        while waiting and (waiting[0].start * SPEECH_RATE < taken or taken == total):
+            due.append(waiting.popleft())
         yield SpeechChunk(samples, tuple(due))
 
 
@@ -349,4 +347,10 @@ class _SoundResampler:
             # Broken time stamps would make the resampler insert or drop sound.
             frame.pts = None
         done += self._resampler.resample(frame)
-        return [part.to_ndarray().astype(np.float32, copy=False) for part in done if part.samples]
+        return [_clean(part) for part in done if part.samples]
+
+
+def _clean(block: av.AudioFrame) -> NDArray[np.float32]:
+    """The block's samples; a float file may hold anything, NaN included."""
+    samples = block.to_ndarray().astype(np.float32, copy=False)
+    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)

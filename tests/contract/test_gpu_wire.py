@@ -184,6 +184,7 @@ def test_bad_input_is_a_problem_of_its_own(
         ({"options": '{"colour": "red"}'}, 422, "OPTION_REJECTED", "colour"),
         ({"options": "not json"}, 422, "OPTION_REJECTED", "JSON"),
         ({"marks": '[{"start": -1, "end": 0, "phoneme": "a"}]'}, 422, "INVALID_INPUT", "start"),
+        ({"marks": '[{"start": 0, "end": Infinity, "phoneme": "a"}]'}, 422, "INVALID_INPUT", "end"),
     ],
 )
 def test_a_wrong_option_is_named(
@@ -202,7 +203,9 @@ def test_a_key_with_foreign_characters_is_refused(host: str) -> None:
 
 
 def test_addresses_and_methods_that_are_not_there_are_problems(host: str) -> None:
-    problem(requests.get(f"{host}/nothing", timeout=TIMEOUT), 404, "NOT_FOUND")
+    missing = problem(requests.get(f"{host}/nothing", timeout=TIMEOUT), 404, "NOT_FOUND")
+    assert "/openapi.json" in missing["hint"]
+    problem(requests.get(f"{host}/docs", timeout=TIMEOUT), 404, "NOT_FOUND")
     refused = requests.get(f"{host}/render", timeout=TIMEOUT)
     problem(refused, 405, "METHOD_NOT_ALLOWED")
     assert refused.headers["Allow"] == "POST"

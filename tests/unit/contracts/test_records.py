@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from contracts.errors import GpuAnswerBroken, NoFaceFound
-from contracts.lipsync import RenderReport
+from contracts.lipsync import FrameRange, RenderReport
 from contracts.records import (
     MAX_HEADER_BYTES,
     EndRecord,
@@ -49,6 +49,14 @@ def test_records_come_through_however_the_stream_is_cut(size: int) -> None:
 def test_a_record_is_given_before_the_next_has_come() -> None:
     stream = decode_records(iter([encode_record(*SENT[2]), b"", encode_record(*SENT[3])[:50]]))
     assert next(stream).payload == SENT[2].payload
+
+
+def test_the_longest_report_comes_through() -> None:
+    frames = range(0, 600 * 60, 2)
+    without_face = tuple(FrameRange(first=frame, last=frame) for frame in frames)
+    end = EndRecord(report=REPORT.model_copy(update={"frames_without_face": without_face}))
+    (received,) = decode_records([encode_record(end)])
+    assert received.record == end
 
 
 @pytest.mark.parametrize("end", [1, 40, len(STREAM) - 1])
