@@ -99,7 +99,10 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         return error
     if isinstance(error, SecurityError):
         # Raised for a foreign host name, for which no address can be built, so not by a page.
-        words_alone = "Open the page at the address that was printed at its start.\n"
+        words_alone = (
+            "Open the page at the address that was printed at its start, "
+            "or name this host in FRONTEND_ALLOWED_HOSTS.\n"
+        )
         return Response(words_alone, 400, mimetype="text/plain")
     status = HTTPStatus(error.code)
     title, hint = words.STATUS.get(status, ("Something went wrong", "Go back and try again."))

@@ -53,7 +53,10 @@ def backend() -> LipSync:
 
 @dataclass
 class UploadForm:
-    """An upload form that is passed on while it arrives; never held in memory or parsed to disk.
+    """An upload form that is passed on while it is read; never held in memory.
+
+    waitress gives a request to the app when all of it has come, and keeps more than 512 KiB of it
+    in a temporary file; from there on nothing is copied.
 
     The CSRF token must be its first field: nothing reaches the backend before it is checked. The
     consent may come at any place; where it is missing, the upload is broken off before its end,
