@@ -1,9 +1,11 @@
 """The GPU host's command line."""
 
 import argparse
+import errno
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import time
@@ -49,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         _complain(f"{error.filename or 'a file'}: {error.strerror}")
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return status
 
 
@@ -132,6 +136,7 @@ def _render(settings: Settings, options: argparse.Namespace) -> int:
         marks=_read_marks(options.marks),
     )
     engine = Engines(settings.engine_names).resolve(request.options.engine)
+    _check_place(options.output)
     # Made beside its place, so that what stands there stays until the new video is whole.
     unfinished = options.output.with_name(f".{options.output.name}.{os.getpid()}.mp4")
     started = time.perf_counter()
@@ -142,6 +147,14 @@ def _render(settings: Settings, options: argparse.Namespace) -> int:
         unfinished.unlink(missing_ok=True)
     _say_report(report, time.perf_counter() - started, options.output)
     return 0
+
+
+def _check_place(output: Path) -> None:
+    """Hear before the work, and not after it, that no file can be written there."""
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    if not output.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "there is no such folder", str(output.parent))
 
 
 def _lipsync_options(engine: str, pairs: Sequence[str]) -> LipSyncOptions:

@@ -52,6 +52,10 @@ class Engines:
                 return self._load(candidate)
             except (EngineNotFound, EngineUnavailable) as error:
                 reasons.append(f"{candidate}: {error.detail}")
+        if not reasons:
+            raise EngineUnavailable(
+                "`auto` has no engine to try", hint="Name one in GPU_ENGINE_ORDER."
+            )
         raise EngineUnavailable("no engine is ready; " + "; ".join(reasons), hint=INSTALL_LINE)
 
     def statuses(self) -> list[EngineStatus]:

@@ -80,6 +80,41 @@ def test_a_file_that_is_not_there_is_named(
     assert "nowhere.jpg" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [(".", "Is a directory"), ("nowhere/out.mp4", "nowhere: there is no such folder")],
+)
+def test_a_place_where_no_file_can_be_is_named_before_the_work(
+    place: str,
+    sentence: str,
+    tmp_path: Path,
+    speech: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def rendered(*_: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("gpu_service.cli.render", rendered)
+    assert main(["render", PORTRAIT, speech, "-o", str(tmp_path / place)]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_render_that_is_stopped_by_hand_ends_quietly_and_leaves_no_file(
+    tmp_path: Path,
+    speech: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(record: object, payload: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpu_service.cli._show_progress", interrupt)
+    assert main(["render", PORTRAIT, speech, "-o", str(tmp_path / "out.mp4")]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["speech.wav"]
+
+
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["render"], ["render", "a", "b"]])
 def test_a_wrong_command_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exited:

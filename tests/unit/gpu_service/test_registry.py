@@ -22,6 +22,12 @@ def test_auto_says_why_none_is_ready() -> None:
         Engines(("broken",), BROKEN).resolve("auto")
 
 
+def test_auto_with_an_empty_order_says_where_to_name_an_engine() -> None:
+    with pytest.raises(EngineUnavailable) as refused:
+        Engines((), COUNTING).resolve("auto")
+    assert "GPU_ENGINE_ORDER" in refused.value.hint
+
+
 def test_an_unknown_name_is_not_found() -> None:
     with pytest.raises(EngineNotFound, match="dream"):
         Engines((), COUNTING).resolve("dream")
