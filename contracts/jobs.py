@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -77,5 +78,7 @@ class Voice(BaseModel):
     """BCP 47 tag."""
     online: bool
     """Whether the text leaves this machine."""
+    gender: Literal["female", "male"] | None = None
+    """How the voice sounds; None where that is not known."""
     marks: bool
     """Whether the voice tells when it spoke which phoneme."""

@@ -190,6 +190,7 @@ class EspeakVoices:
                 name=f"{language.name}{', female' if suffix else ''} (offline)",
                 language=tag,
                 online=False,
+                gender="female" if suffix else "male",
                 marks=True,
             )
             for tag, language in self._languages.items()

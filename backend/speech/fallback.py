@@ -33,7 +33,7 @@ class Speaker:
         return [voice for voices in self._voices_of for voice in voices]
 
     def choose(self, voice_id: str | None, language: str | None) -> list[Voice]:
-        """The voices to try, in order: the named one, then the offline one of its language.
+        """The voices to try, in order: the named one, then the offline one most like it.
 
         Raises:
             VoiceNotFound: No voice has this name, or none speaks this language.
@@ -44,7 +44,8 @@ class Speaker:
                 raise VoiceNotFound(f"there is no voice {voice_id[:64]!r}")
             if not voice.online:
                 return [voice]
-            return [voice, *(v for v in self._speaking(voice.language) if not v.online)]
+            others = self._speaking(voice.language, voice.gender)
+            return [voice, *(other for other in others if not other.online)]
         found = self._speaking(language or DEFAULT_LANGUAGE)
         if not found:
             raise VoiceNotFound(
@@ -53,10 +54,14 @@ class Speaker:
             )
         return found
 
-    def _speaking(self, language: str) -> list[Voice]:
-        """Each provider's best voice for a language."""
-        best = (_best(voices, language.lower().replace("_", "-")) for voices in self._voices_of)
-        return [voice for voice in best if voice]
+    def _speaking(self, language: str, gender: str | None = None) -> list[Voice]:
+        """Each provider's best voice for a language, of that gender or else of the first's."""
+        found: list[Voice] = []
+        for voices in self._voices_of:
+            if best := _best(voices, language.lower().replace("_", "-"), gender):
+                found.append(best)
+                gender = gender or best.gender
+        return found
 
     def speak(
         self, text: str, voices: Sequence[Voice], stop: threading.Event | None = None
@@ -103,14 +108,16 @@ class Speaker:
         return whole
 
 
-def _best(voices: Sequence[Voice], language: str) -> Voice | None:
+def _best(voices: Sequence[Voice], language: str, gender: str | None) -> Voice | None:
+    alike = _nearest(voices, language)
+    return next((voice for voice in alike if voice.gender == gender), next(iter(alike), None))
+
+
+def _nearest(voices: Sequence[Voice], language: str) -> list[Voice]:
     # From the most to the least exact: en-gb, what people expect of en, en, any of en-*.
     primary = language.partition("-")[0]
     wanted = (language, _PREFERRED.get(language), primary, _PREFERRED.get(primary))
     for tag in wanted:
-        for voice in voices:
-            if voice.language.lower() == tag:
-                return voice
-    return next(
-        (voice for voice in voices if voice.language.lower().startswith(f"{primary}-")), None
-    )
+        if found := [voice for voice in voices if voice.language.lower() == tag]:
+            return found
+    return [voice for voice in voices if voice.language.lower().startswith(f"{primary}-")]

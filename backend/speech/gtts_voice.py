@@ -26,7 +26,14 @@ class GttsVoices:
     def __init__(self, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self.voices: Sequence[Voice] = tuple(
-            Voice(id=f"gtts:{tag}", name=f"{name} (online)", language=tag, online=True, marks=False)
+            Voice(
+                id=f"gtts:{tag}",
+                name=f"{name} (online)",
+                language=tag,
+                online=True,
+                gender="female",
+                marks=False,
+            )
             for tag, name in tts_langs().items()
         )
 

@@ -2,7 +2,9 @@ import threading
 
 import pytest
 
+from backend.speech.espeak_voice import EspeakVoices
 from backend.speech.fallback import Speaker
+from backend.speech.gtts_voice import GttsVoices
 from contracts.errors import Cancelled, SpeechFailed, SpeechTooLong, TextRejected, VoiceNotFound
 from tests.fakes.voice import FakeVoices
 
@@ -36,6 +38,20 @@ def speaker():
     ],
 )
 def test_a_voice_is_chosen_and_an_offline_one_stands_behind_it(speaker, voice, language, chosen):
+    assert ids(speaker.choose(voice, language)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("voice", "language", "chosen"),
+    [
+        (None, None, ["gtts:en", "espeak:en-us+female"]),
+        (None, "pt-BR", ["gtts:pt", "espeak:pt-br+female"]),
+        ("gtts:de", None, ["gtts:de", "espeak:de+female"]),
+        ("espeak:de", None, ["espeak:de"]),
+    ],
+)
+def test_the_offline_voice_behind_a_womans_is_a_womans(voice, language, chosen):
+    speaker = Speaker([GttsVoices(5), EspeakVoices()])
     assert ids(speaker.choose(voice, language)) == chosen
 
 
