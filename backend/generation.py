@@ -1,5 +1,7 @@
 """The use case: check and stage what was sent, and enqueue a job for it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
@@ -10,6 +12,7 @@ from backend.speech.fallback import Speaker
 from backend.speech.text import clean
 from backend.staging.probe import probe_face, probe_speech
 from backend.staging.store import MediaStore, write
+from contracts.errors import LipSyncError
 from contracts.lipsync import LipSyncOptions
 
 
@@ -49,16 +52,20 @@ class Generation:
         if earlier is not None:
             return earlier
         if wish.speech is None:
-            clean(wish.text)
-            self._speaker.choose(wish.voice, wish.language)
+            with _about("text"):
+                clean(wish.text)
+            with _about("voice" if wish.voice else "language"):
+                self._speaker.choose(wish.voice, wish.language)
         job_id, media = self._media.create()
         try:
             write(wish.face, media.face)
-            probe_face(media.face)
+            with _about("image"):
+                probe_face(media.face)
             seconds = None
             if wish.speech is not None:
                 write(wish.speech, media.speech)
-                seconds = probe_speech(media.speech)
+                with _about("audio"):
+                    seconds = probe_speech(media.speech)
             job = Job(
                 id=job_id,
                 options=wish.options.model_dump(mode="json"),
@@ -77,3 +84,13 @@ class Generation:
             return accepted
         self._worker.enqueue(job_id)
         return self._jobs.get(job_id)
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    """Whatever is refused in the block is refused for that field of the form."""
+    try:
+        yield
+    except LipSyncError as error:
+        error.field = field
+        raise

@@ -9,7 +9,20 @@ from concurrent.futures import Future
 from backend.jobs.job import Job
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
-from contracts.errors import Busy, Cancelled, LipSyncError, RenderFailed
+from contracts.errors import (
+    Busy,
+    Cancelled,
+    EngineNotFound,
+    EngineUnavailable,
+    ImageTooLarge,
+    LipSyncError,
+    NoFaceFound,
+    RenderFailed,
+    SpeechTooLong,
+    TextRejected,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
 from contracts.jobs import JobState
 from contracts.lipsync import RenderReport
 
@@ -17,6 +30,14 @@ log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
 """A job during which the process died so often is taken for the cause."""
+
+_FIELDS = (
+    ((TextRejected, SpeechTooLong), "text"),
+    # Speech was decoded before the job was accepted, so the GPU host means the face.
+    ((NoFaceFound, UnsupportedMedia, UndecodableMedia, ImageTooLarge), "image"),
+    ((EngineNotFound, EngineUnavailable), "engine"),
+)
+"""Fields of the form that are at fault when a job fails, by error."""
 
 
 class Worker:
@@ -115,6 +136,7 @@ class Worker:
                 self._jobs.update(job_id, _give_back)
                 log.info("job %s: given back undone", job_id)
                 return
+            error.field = error.field or _field_of(error)
             self._fail(job_id, error)
         except Exception:
             log.exception("job %s failed in a way that nobody foresaw", job_id)
@@ -134,6 +156,10 @@ class Worker:
 def _give_back(job: Job) -> None:
     job.requeue()
     job.attempts -= 1
+
+
+def _field_of(error: LipSyncError) -> str:
+    return next((field for kinds, field in _FIELDS if isinstance(error, kinds)), "")
 
 
 def _unforeseen() -> LipSyncError:

@@ -109,11 +109,18 @@ async def _on_validation_error(request: Request, error: Exception) -> JSONRespon
 def _translate(errors: Any) -> InvalidInput:
     """The first fault, in words; the others show up once it is mended."""
     fault = errors[0]
-    field = str(fault["loc"][-1])
+    field = str(fault["loc"][-1])[:40]
+    error = _describe(field, fault)
+    if fault["loc"][0] == "body":
+        error.field = field
+    return error
+
+
+def _describe(field: str, fault: Any) -> InvalidInput:
     if fault["type"] == "missing":
         return InvalidInput(f"the field {field!r} is missing")
     if fault["type"] == "extra_forbidden":
-        return OptionRejected(f"there is no field {field[:40]!r}", hint=_allowed_fields())
+        return OptionRejected(f"there is no field {field!r}", hint=_allowed_fields())
     if "UploadFile" in fault["msg"]:
         return InvalidInput(f"the field {field!r} must be a file, sent as multipart/form-data")
     message = str(fault["msg"]).removeprefix("Value error, ")

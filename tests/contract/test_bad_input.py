@@ -98,7 +98,9 @@ def small_face():
     ],
 )
 def test_a_bad_face_is_refused(url, image, status, code):
-    assert_refused(send_text(url, image=image, name="face.mp4"), status, code)
+    answer = send_text(url, image=image, name="face.mp4")
+    assert_refused(answer, status, code)
+    assert answer.json()["field"] == "image"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,9 @@ def test_a_bad_face_is_refused(url, image, status, code):
 )
 def test_a_bad_recording_is_refused_and_leaves_nothing(url, data_dir, audio, status, code):
     before = sorted((data_dir / "jobs").iterdir())
-    assert_refused(send_audio(url, audio, name="speech.mp4"), status, code)
+    answer = send_audio(url, audio, name="speech.mp4")
+    assert_refused(answer, status, code)
+    assert answer.json()["field"] == "audio"
     assert sorted((data_dir / "jobs").iterdir()) == before
 
 
@@ -147,6 +151,8 @@ def test_a_bad_field_is_refused_by_its_name_and_leaves_nothing(
     answer = send_text(url, **{"image": picture(), **fields})
     assert_refused(answer, status, code)
     assert named in answer.json()["detail"]
+    assert answer.json()["field"] in (*fields, "")
+    assert answer.json()["field"] or code == "MEDIA_TOO_LARGE"
     if "engine" not in fields:  # which engines there are, only the GPU host knows
         assert len(list((data_dir / "jobs").iterdir())) == before
 
@@ -156,6 +162,7 @@ def test_a_missing_file_is_refused_by_its_name(url):
         answer = requests.post(f"{url}/generate-from-{path}", data={"text": "Hello."})
         assert_refused(answer, 422, "INVALID_INPUT")
         assert missing in answer.json()["detail"]
+        assert answer.json()["field"] == missing
     answer = requests.post(url + "/generate-from-text", data={"image": "face.jpg"})
     assert "'image' must be a file" in answer.json()["detail"]
     answer = requests.post(url + "/generate-from-audio", files={"image": PORTRAIT})

@@ -63,6 +63,7 @@ def test_a_failure_is_kept_with_its_own_code_and_the_next_job_goes_on(store, wor
     work(make).finished("b").result(20)
     error = store.get("a").view().error
     assert (error.code, error.detail) == ("NO_FACE_FOUND", "there is nobody")
+    assert error.field == "image"
 
 
 def test_an_unforeseen_fault_fails_the_job_alone_and_tells_no_secrets(store, work):
