@@ -61,6 +61,8 @@ _JAWLINE = (
     ((136, 365), 0.8), ((172, 397), 0.7), ((58, 288), 0.6), ((132, 361), 0.35), ((93, 323), 0.12),
     ((234, 454), 0.0),
 )  # fmt: skip
+_HALF_MOUTH = 0.185
+"""Half a mouth at rest, in face widths: adults' mouths are about 50 mm wide, their faces 135."""
 _OVERLAP = 1.1
 """Lips that meet press on each other a little, or a sliver of teeth would stay."""
 _LIP_WEIGHT, _EDGE_WEIGHT, _FACE_WEIGHT = 12.0, 40.0, 3.0
@@ -97,11 +99,10 @@ class FaceControls:
 def movement_unit(head: HeadFrame) -> float:
     """Half a mouth at rest as the face's width tells it, in half mouths of the picture.
 
-    A grin widens the mouth and a pout narrows it; neither changes how far a jaw drops.
+    A grin widens the mouth, a pout narrows it and a moustache hides its corners; none of these
+    changes how far a jaw drops. Drawn faces with tiny mouths stay near what is drawn.
     """
-    return float(np.clip(head.half_mouth, 0.15 * head.face_width, 0.19 * head.face_width)) / (
-        head.half_mouth
-    )
+    return min(_HALF_MOUTH * head.face_width / head.half_mouth, 1.5)
 
 
 def face_controls(

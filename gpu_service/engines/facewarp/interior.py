@@ -22,6 +22,8 @@ _TOOTH_WIDTHS = (0.29, 0.21, 0.17, 0.12, 0.09)
 """From the midline outwards, as seen from the front, in half mouths at rest."""
 _SHOWN_TEETH = 0.20
 """Teeth shorter than this in the photo, in half mouths at rest, are drawn instead."""
+_NATURAL_CHROMA = 0.35
+"""How far a channel of skin under white light is from its luma, of that luma."""
 _BLUE_GREEN_RED = np.array([0.114, 0.587, 0.299], np.float32)
 
 
@@ -105,10 +107,23 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     return MouthColours(
         cavity=_tinted(0.15 * lip_luma, lip - lip_luma, 0.30),
         tongue=_tinted(0.72 * lip_luma, lip - lip_luma, 0.80),
-        tooth=_tinted(tooth_luma, skin - skin_luma, 0.30),
+        tooth=np.clip(tooth_luma * _white(skin / max(skin_luma, 1.0)), 0, 255),
         tilt=float(np.clip((right - left) / max(right + left, 1.0), -0.4, 0.4)),
         skin_luma=skin_luma,
     )
+
+
+def _white(skin: Floats) -> Floats:
+    """(3,) the colour of white under the light of a face, at luma 1.
+
+    Args:
+        skin: (3,) the face's colour at luma 1.
+    """
+    chroma = skin - 1
+    natural = chroma * min(1.0, _NATURAL_CHROMA / max(float(np.abs(chroma).max()), 1e-3))
+    # What exceeds the colour of any skin is the light's own, or the painter's: it falls on teeth
+    # as it does on the whites of the eyes.
+    return np.asarray(1 + 0.30 * natural + 0.9 * (chroma - natural), np.float32)
 
 
 def _tinted(luma: float, chroma: Floats, share: float) -> Floats:
