@@ -2,11 +2,11 @@
 
 import argparse
 import html
+import http.client
 import http.cookiejar
 import json
 import re
 import secrets
-import shutil
 import tempfile
 import time
 import urllib.error
@@ -30,6 +30,9 @@ STAGES = {
     "finish": "finish",
 }
 """`JobView.stage_seconds` keys, in the order in which they happen, and their names for people."""
+
+
+NO_ANSWER = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 
 
 class DemoFailed(Exception):
@@ -60,15 +63,18 @@ def demo(arguments: argparse.Namespace) -> None:
                 job = make_video(stack, arguments)
                 seconds |= stages(job)
                 seconds["video"] = time.monotonic() - sent
-            except (OSError, urllib.error.URLError) as error:
+            except NO_ANSWER as error:
                 stack.check()
                 raise DemoFailed(f"a service stopped answering: {error}") from error
+            except OSError as error:  # one of the person's files
+                name = error.filename or arguments.output
+                raise DemoFailed(f"{name}: {error.strerror}") from error
     seconds["total"] = time.monotonic() - started
     say(summary(job, seconds, arguments.output))
 
 
 def check_files(arguments: argparse.Namespace) -> None:
-    """Refuse files that are not there before anything is started.
+    """Refuse files that can't be used before anything is started.
 
     Raises:
         DemoFailed: A file to read is missing, or the output can't be written.
@@ -76,11 +82,17 @@ def check_files(arguments: argparse.Namespace) -> None:
     for option, path in (("--face", arguments.face), ("--speech", arguments.speech)):
         if path is not None and not path.is_file():
             raise DemoFailed(f"{option} {path}: there is no such file")
-    folder = arguments.output.resolve().parent
+    output = arguments.output
+    if output.is_dir():
+        raise DemoFailed(f"--output {output}: this is a folder; name a file")
+    folder = output.resolve().parent
     if not folder.is_dir():
-        raise DemoFailed(f"--output {arguments.output}: the folder {folder} does not exist")
-    if arguments.output.is_dir():
-        raise DemoFailed(f"--output {arguments.output}: this is a folder; name a file")
+        raise DemoFailed(f"--output {output}: the folder {folder} does not exist")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        why = error.strerror
+        raise DemoFailed(f"--output {output}: can't write into {folder}: {why}") from error
 
 
 def make_video(stack: services.Stack, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -117,7 +129,7 @@ def wait(stack: services.Stack, browser: "Browser", job_id: str) -> dict[str, An
     stage = ""
     while True:
         stack.check()
-        job = browser.json(f"/jobs/{job_id}.json")
+        job = browser.job(job_id)
         if job["state"] in ("succeeded", "failed", "cancelled"):
             return job
         if job["stage"] != stage:
@@ -178,7 +190,7 @@ class Browser:
         Raises:
             DemoFailed: The form came back with an error.
         """
-        page = self._text("/")
+        page = self._text(f"{self._url}/")
         token = re.search(r'name="csrf_token"[^>]*?value="([^"]+)"', page)
         if token is None:
             raise DemoFailed("the frontend's page has no form")
@@ -196,29 +208,35 @@ class Browser:
                 "Accept": "application/json",
             },
         )
-        try:
-            with self._opener.open(request, timeout=120) as answer:
-                return str(json.load(answer)["id"])
-        except urllib.error.HTTPError as error:
-            raise DemoFailed(refusal(error)) from error
+        return str(json.loads(self._text(request))["id"])
 
-    def json(self, path: str) -> dict[str, Any]:
-        """A JSON object."""
-        answer = json.loads(self._text(path))
-        if not isinstance(answer, dict):
-            raise DemoFailed(f"{path} answered something else than a job")
-        return answer
+    def job(self, job_id: str) -> dict[str, Any]:
+        """How a job is doing, as `contracts.jobs.JobView` in JSON."""
+        return dict(json.loads(self._text(f"{self._url}/jobs/{job_id}.json")))
 
     def download(self, path: str, target: Path) -> None:
         """Save a file, whole or not at all."""
         partial = target.with_name(f".{target.name}.part")
-        with self._opener.open(self._url + path, timeout=60) as answer, partial.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-        partial.replace(target)
+        try:
+            with self._open(self._url + path) as answer, partial.open("wb") as file:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+                if answer.length:  # what is still missing; http.client does not complain
+                    raise DemoFailed("the video broke off while it was downloaded")
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
 
-    def _text(self, path: str) -> str:
-        with self._opener.open(self._url + path, timeout=60) as answer:
-            return str(answer.read().decode())
+    def _text(self, request: str | urllib.request.Request) -> str:
+        with self._open(request) as answer:
+            return answer.read().decode()
+
+    def _open(self, request: str | urllib.request.Request) -> http.client.HTTPResponse:
+        try:
+            answer: http.client.HTTPResponse = self._opener.open(request, timeout=120)
+        except urllib.error.HTTPError as error:
+            raise DemoFailed(refusal(error)) from error
+        return answer
 
 
 def refusal(error: urllib.error.HTTPError) -> str:

@@ -1,12 +1,17 @@
+import errno
 import io
+import re
+import socket
+import tempfile
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from werkzeug.formparser import parse_form_data
 
 from tools.commands import parser, run
-from tools.demo import multipart, summary
+from tools.demo import Browser, DemoFailed, multipart, summary
 
 
 def test_a_missing_file_is_named_before_anything_starts(
@@ -21,6 +26,61 @@ def test_an_output_in_a_missing_folder_is_named_before_anything_starts(
 ) -> None:
     assert run(["demo", "--output", str(tmp_path / "no/demo.mp4")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    assert run(["demo", "--output", str(tmp_path / "demo.mp4")]) == 1
+    assert re.search(r"can't write into .*: No space left", capsys.readouterr().err)
+
+
+def serve(answer: bytes) -> tuple[str, Thread]:
+    """A server that gives one answer; its address, and the thread that gives it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def give() -> None:
+        with listening, listening.accept()[0] as caller:
+            caller.recv(65536)
+            caller.sendall(answer)
+
+    thread = Thread(target=give)
+    thread.start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}", thread
+
+
+def test_a_video_that_breaks_off_is_not_kept(tmp_path: Path) -> None:
+    url, thread = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    with pytest.raises(DemoFailed, match="broke off"):
+        Browser(url).download("/jobs/1/video", tmp_path / "demo.mp4")
+    thread.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_while_the_job_runs_is_told_with_its_hint() -> None:
+    body = b'{"detail": "the backend does not answer", "hint": "Start it."}'
+    head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n" % len(body)
+    url, thread = serve(head + body)
+    with pytest.raises(DemoFailed, match=r"does not answer\nStart it\."):
+        Browser(url).job("1")
+    thread.join()
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+def test_a_port_that_cannot_be_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["up", "--gpu-port", port])
+    assert "is not a port" in capsys.readouterr().err
+
+
+def test_up_takes_its_ports_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKEND_PORT", "8123")
+    assert parser().parse_args(["up"]).backend_port == 8123
+    assert parser().parse_args(["up", "--backend-port", "8200"]).backend_port == 8200
 
 
 def test_text_and_recording_exclude_each_other() -> None:
