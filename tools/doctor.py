@@ -1,6 +1,5 @@
 """Look for what is missing on this machine, and name the line that mends it."""
 
-import os
 import platform
 import shutil
 import subprocess
@@ -12,18 +11,19 @@ from typing import NamedTuple
 
 from tools.environment import ROOT, Environment, SetupFailed, refuse_unsupported_platform, say
 from tools.interpreter import USABLE, version_of
-from tools.services import PORTS, port_is_free
+from tools.services import NAMES, PORTS, port_is_free, settings_of_the_person
 
 NEEDED_DISK_GB = 2.0
+BAD_SETTINGS = 2
+"""Exit status of the services' command lines."""
 
 
 class Finding(NamedTuple):
     """One thing that was looked at."""
 
     what: str
-    good: bool
     fix: str = ""
-    """The line that mends it."""
+    """The line that mends it; empty where nothing is wrong."""
 
 
 def doctor() -> int:
@@ -34,9 +34,9 @@ def doctor() -> int:
     """
     faults = 0
     for finding in findings():
-        faults += not finding.good
-        say(f"{'ok   ' if finding.good else 'FAULT'} {finding.what}")
-        if not finding.good:
+        faults += bool(finding.fix)
+        say(f"{'FAULT' if finding.fix else 'ok   '} {finding.what}")
+        if finding.fix:
             say(f"      fix: {finding.fix}")
     say(f"\n{faults} fault{'s' if faults != 1 else ''}" if faults else "\nnothing is wrong")
     return 1 if faults else 0
@@ -45,20 +45,15 @@ def doctor() -> int:
 def findings(environment: Environment | None = None) -> Iterator[Finding]:
     """Look at one thing after another; what needs the packages comes last."""
     environment = environment or Environment()
-    yield Finding(f"Python {platform.python_version()} ({sys.executable})", True)
+    yield Finding(f"Python {platform.python_version()} ({sys.executable})")
     yield _platform()
     yield _disk()
-    for name, port in PORTS.items():
-        yield Finding(
-            f"port {port} for the {name}",
-            port_is_free(port),
-            f"stop the program that uses it, or: python3 run.py up --{name}-port {port + 1}",
-        )
+    yield from map(_port, PORTS)
     packages = _packages(environment)
     yield packages
-    if packages.good:
+    if not packages.fix:
         yield _offline_voice(environment)
-        yield from _engines(environment)
+        yield _engines(environment)
 
 
 def _platform() -> Finding:
@@ -66,56 +61,57 @@ def _platform() -> Finding:
     try:
         refuse_unsupported_platform()
     except SetupFailed as error:
-        return Finding(name, False, str(error))
-    return Finding(name, True)
+        return Finding(name, str(error))
+    return Finding(name)
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(ROOT).free / 1e9
+    what = f"{free:.1f} GB of disk are free"
+    if free >= NEEDED_DISK_GB:
+        return Finding(what)
+    return Finding(what, f"free {NEEDED_DISK_GB:.0f} GB on the disk of {ROOT}")
+
+
+def _port(name: str) -> Finding:
+    configured = settings_of_the_person().get(f"{name.upper()}_PORT", "")
+    port = int(configured) if configured.isdecimal() else PORTS[name]
+    if port_is_free(port):
+        return Finding(f"port {port} is free for the {NAMES[name]}")
     return Finding(
-        f"{free:.1f} GB of disk are free",
-        free >= NEEDED_DISK_GB,
-        f"free {NEEDED_DISK_GB:.0f} GB on the disk of {ROOT}",
+        f"port {port}, meant for the {NAMES[name]}, is in use",
+        f"stop the program that uses it, or: python3 run.py up --{name}-port {port + 1}",
     )
 
 
 def _packages(environment: Environment) -> Finding:
     if version_of(str(environment.python)) not in USABLE:
-        return Finding("no environment yet", False, "python3 run.py demo")
+        return Finding(f"there is no environment in {environment.folder}", "python3 run.py demo")
     wrong = environment.differences("default")
     if wrong:
         fix = f"rm -r {environment.folder}; python3 run.py demo"
-        return Finding("packages: " + "; ".join(wrong), False, fix)
-    return Finding("packages as locked", True)
+        return Finding("packages: " + "; ".join(wrong), fix)
+    return Finding("packages as locked")
 
 
 def _offline_voice(environment: Environment) -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "hello.wav")
         speak = ["-m", "backend", "speak", "Hello.", "--voice", "espeak:en-us", "-o", target]
-        said = _output(environment, speak)
-    return Finding(
-        f"offline voice: {said or 'espeak-ng does not speak'}",
-        bool(said),
-        f"{environment.python} -m pip install --force-reinstall --no-deps espeakng-loader",
-    )
+        return _ask("offline voice", environment, speak)
 
 
-def _engines(environment: Environment) -> Iterator[Finding]:
-    listed = _output(environment, ["-m", "gpu_service", "engines"])
-    yield Finding(
-        "engines:\n      " + (listed.replace("\n", "\n      ") or "none"),
-        bool(listed),
-        f"{environment.python} -m gpu_service engines",
-    )
+def _engines(environment: Environment) -> Finding:
+    return _ask("engines", environment, ["-m", "gpu_service", "engines"])
 
 
-def _output(environment: Environment, command: list[str]) -> str:
-    done = subprocess.run(
-        [os.fspath(environment.python), *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() if done.returncode == 0 else ""
+def _ask(what: str, environment: Environment, arguments: list[str]) -> Finding:
+    """What a service's command line answers; where it fails, its last words are the fault."""
+    command = [str(environment.python), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return Finding(f"{what}: {done.stdout.strip()}".replace("\n", "\n      "))
+    why = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+    if done.returncode == BAD_SETTINGS:
+        return Finding(f"{what}: {why}", "correct the setting in .env or in the environment")
+    return Finding(f"{what}: {why}", f"rm -r {environment.folder}; python3 run.py demo")

@@ -21,6 +21,15 @@ SETS = {"default": ("frontend", "backend", "gpu_service"), "dev": ("dev",)}
 """The locks of each set. The dev lock holds the default set too, at the same versions."""
 
 
+LIST_DAMAGED = """
+from importlib.metadata import distributions
+for package in distributions():
+    if not all(file.locate().exists() for file in package.files or ()):
+        print(package.name)
+"""
+"""Program that names the installed packages of which a file is gone."""
+
+
 class SetupFailed(Exception):
     """The environment could not be made; the message says why and what to do."""
 
@@ -127,11 +136,17 @@ class Environment:
         return command + [f"--requirement={path}" for path in self.locks(name)]
 
     def differences(self, name: str) -> list[str]:
-        """What pip says where the installed packages are not those of the set's locks."""
+        """How the installed packages differ from the set's locks."""
         command = [*self._pip(name), "--dry-run", "--no-index"]
         done = subprocess.run(command, cwd=self.root, text=True, check=False, capture_output=True)
-        lines = (done.stdout + done.stderr).splitlines()
-        return [line for line in lines if line.startswith(("Would install", "ERROR"))]
+        missing = re.findall(
+            r"(?:Would install|No matching distribution found for) (.+)", done.stdout + done.stderr
+        )
+        if missing or done.returncode != 0:
+            return [f"{' '.join(missing) or 'pip'} is missing"]
+        command = [str(self.python), "-I", "-c", LIST_DAMAGED]
+        done = subprocess.run(command, text=True, check=False, capture_output=True)
+        return [f"{package} has lost files" for package in done.stdout.split()]
 
     def _fingerprint(self, name: str) -> str:
         digest = hashlib.sha256()
