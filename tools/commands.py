@@ -88,10 +88,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--output", type=Path, default=Path("demo.mp4"), metavar="FILE")
 
     up = commands.add_parser("up", help="run the three services until Ctrl-C")
+    configured = services.settings_of_the_person()
     for name, port in services.PORTS.items():
-        up.add_argument(
-            f"--{name}-port", type=int, default=port, metavar="N", help=f"default {port}"
-        )
+        default = configured.get(f"{name.upper()}_PORT") or str(port)
+        help_text = f"default {default}; 0 takes a free one"
+        up.add_argument(f"--{name}-port", type=_port, default=default, metavar="N", help=help_text)
     up.add_argument("--no-browser", action="store_true", help="open no page")
 
     commands.add_parser("test", help="run every test; more arguments go to pytest", add_help=False)
@@ -103,8 +104,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; take a number up to 65535")
+    return int(text)
+
+
 def _up(parsed: argparse.Namespace) -> NoReturn:
-    ports = {name: getattr(parsed, f"{name}_port") for name in services.PORTS}
+    free = services.free_ports()
+    ports = {name: getattr(parsed, f"{name}_port") or free[name] for name in services.PORTS}
     for name, port in ports.items():
         if not services.port_is_free(port):
             raise services.ServiceDied(

@@ -1,12 +1,17 @@
 """Processes in groups of their own, so that what they start ends with them."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2)"""
 
 
 def start(
@@ -23,8 +28,15 @@ def start(
         stderr=subprocess.STDOUT,
         start_new_session=os.name != "nt",
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
         **options,
     )
+
+
+def _end_with_parent() -> Callable[[], object]:
+    """What a child does first, so that it ends even where its parent is killed outright."""
+    libc = ctypes.CDLL(None)  # loaded here: a forked child should do as little as possible
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def ask_to_end(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -23,6 +24,8 @@ START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 PORTS = {"frontend": 5000, "backend": 8000, "gpu": 9000}
+NAMES = {"frontend": "frontend", "backend": "backend", "gpu": "GPU host"}
+"""What people call each of `PORTS`."""
 
 
 class ServiceDied(Exception):
@@ -104,7 +107,7 @@ def wiring(ports: Mapping[str, int], *, isolated_in: Path | None = None) -> Wiri
         isolated_in: Keep data there and heed no address, token or database that the person has
             configured; None lets the environment and `.env` win, such as for a GPU host elsewhere.
     """
-    configured = {} if isolated_in else read_dotenv(ROOT / ".env") | dict(os.environ)
+    configured = {} if isolated_in else settings_of_the_person()
     # Left running for a person with curl, the backend asks for a token only where one is set.
     backend_token = (
         secrets.token_urlsafe(24) if isolated_in else configured.get("BACKEND_TOKEN", "")
@@ -128,13 +131,24 @@ def wiring(ports: Mapping[str, int], *, isolated_in: Path | None = None) -> Wiri
     return Wiring(ports, settings)
 
 
+def settings_of_the_person() -> dict[str, str]:
+    """What `.env` and the environment say; the environment wins, as in the services."""
+    return read_dotenv(ROOT / ".env") | dict(os.environ)
+
+
 def read_dotenv(path: Path) -> dict[str, str]:
-    """The settings in a `.env` file; quotes around a value are dropped."""
+    """The settings in a `.env` file, as python-dotenv reads them, less its escapes."""
     if not path.is_file():
         return {}
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+    text = path.read_text(encoding="utf-8")
+    pairs = re.findall(r"^[ \t]*(?:export +)?(\w+)[ \t]*=[ \t]*(.*)$", text, re.M)
+    return {name: _unquoted(value) for name, value in pairs}
+
+
+def _unquoted(value: str) -> str:
+    """A value without its quotes, or without the comment behind it."""
+    quoted = re.match(r"""(["'])(.*?)\1""", value)
+    return quoted[2] if quoted else re.sub(r"(^|\s+)#.*", "", value).strip()
 
 
 @contextmanager
@@ -167,7 +181,7 @@ def running(python: Path, root: Path, wired: Wiring, logs: Path) -> Iterator[Sta
                 process = processes.start(
                     [str(python), "-m", *module], output=output, cwd=root, env=environment
                 )
-            started.append(Service(name, process, wired.url(name) + path, log))
+            started.append(Service(NAMES[name], process, wired.url(name) + path, log))
         yield Stack(f"http://localhost:{wired.ports['frontend']}", tuple(started))
     finally:
         stop(started)

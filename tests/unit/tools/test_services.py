@@ -1,13 +1,17 @@
+import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from tools import services
+from tools.environment import ROOT
 from tools.services import ServiceDied, free_ports, port_is_free, read_dotenv, running, wiring
 
 SERVICE = """
@@ -69,17 +73,44 @@ def test_a_service_that_dies_is_named_with_its_last_words_and_the_others_stop(
 def test_a_service_that_never_becomes_healthy_is_quoted(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "START_SECONDS", 3)
     everything = "json.dumps([sys.argv[1:], dict(os.environ)])"
     ailing = SERVICE.replace("200", "503")
     ailing = ailing.replace(everything, 'json.dumps({"detail": "no engine is ready"})')
     (project / "gpu_service/__main__.py").write_text(ailing)
     wired = wiring(free_ports(), isolated_in=project)
-    with (
-        pytest.raises(ServiceDied, match=r"the gpu was not ready after .*: no engine is ready"),
-        running(Path(sys.executable), project, wired, project / "logs") as stack,
-    ):
-        stack.wait_until_healthy()
+    with running(Path(sys.executable), project, wired, project / "logs") as stack:
+        while not port_answers(wired.ports["gpu"]):
+            stack.check()
+        monkeypatch.setattr(services, "START_SECONDS", 0)
+        with pytest.raises(ServiceDied, match=r"the GPU host was not ready .*: no engine is ready"):
+            stack.wait_until_healthy()
+
+
+def port_answers(port: int) -> bool:
+    with contextlib.suppress(ConnectionError):
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of it")
+def test_what_was_started_ends_even_when_its_starter_is_killed() -> None:
+    script = """
+import os, sys
+from tools import processes
+child = "import sys, time; print('child runs', flush=True); time.sleep(20); print('late')"
+processes.start([sys.executable, "-c", child], output=1)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == b"child runs\n"
+        starter.kill()
+        # The child holds the other end of this pipe for as long as it lives.
+        assert starter.stdout.read() == b""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="process groups are of POSIX")
@@ -115,7 +146,9 @@ def test_a_configured_gpu_host_wins_unless_isolated(
     assert alone["GPU_TOKEN"] != shared["BACKEND_GPU_TOKEN"]
 
 
-def test_a_dotenv_file_is_read_without_its_comments_and_quotes(tmp_path: Path) -> None:
+def test_a_dotenv_file_is_read_as_the_services_read_it(tmp_path: Path) -> None:
     path = tmp_path / ".env"
-    path.write_text('# a comment\nBACKEND_TOKEN="abc=def"\n\nGPU_PORT = 9001\n')
-    assert read_dotenv(path) == {"BACKEND_TOKEN": "abc=def", "GPU_PORT": "9001"}
+    lines = ["# A=1", "A=1", "", " export B = two words  # why", 'C="a # b" # why', "D='x=y'"]
+    lines += ["E=", "F=a#b", "G= # nothing"]
+    path.write_text("\n".join(lines))
+    assert read_dotenv(path) == dotenv_values(path)
