@@ -39,6 +39,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _offline() -> Iterator[None]:
+    """Texts are spoken here, whether or not Google's voice can be reached."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BACKEND_GTTS", "false")
+        yield
+
+
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "run.py", *arguments]
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
