@@ -33,6 +33,11 @@ _ABOVE_FLOOR_DB: Final = 6.0
 _FLOOR_RISE_DB: Final = 2.0 * _ROW_SECONDS
 _PEAK_FALL_DB: Final = 3.0 * _ROW_SECONDS
 _GATE_FALL: Final = 3.0 * _ROW_SECONDS
+# A vowel that is drawn out is as steady as a hum. But it is about as loud as the speech before it,
+# far above the room, and that speech lasted longer than the onset of a hum seems lively.
+_HELD_MARGIN_DB: Final = 12.0
+_SPOKEN_ROWS: Final = 60
+_HELD_ROWS: Final = 200
 
 
 class SpeechLevel:
@@ -40,13 +45,15 @@ class SpeechLevel:
 
     The spectrum of speech changes its form all the time, that of noise and hum does not: what was
     steady over the whole context is no speech, however loud and however it swells. So nothing has
-    to be known of the level beforehand.
+    to be known of the level beforehand. Only a vowel that speech runs into may be steady a while.
     """
 
     def __init__(self) -> None:
         self._gate = 0.0
         self._floor: float | None = None
         self._peak = _FAINTEST_SPEECH_DB
+        self._spoken_rows = 0
+        self._held_rows = 0
 
     def follow(self, context: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Take the next (CONTEXT, NUM_COLUMNS) rows, of which the BLOCK_ROWS after PAST are due.
@@ -70,12 +77,27 @@ class SpeechLevel:
 
     def _step(self, liveliness: float, quietest: float, loudest: float) -> None:
         lively = min(max((liveliness - _STEADY_DB) / (_LIVELY_DB - _STEADY_DB), 0.0), 1.0)
-        self._gate = max(lively, self._gate - _GATE_FALL)
+        fall = _GATE_FALL
+        if lively > 0.5:
+            self._spoken_rows, self._held_rows = self._spoken_rows + 1, 0
+        elif self._is_held(quietest):
+            self._held_rows += 1
+            fall = 0.0
+        else:
+            self._spoken_rows = 0
+        self._gate = max(lively, self._gate - fall)
         if quietest > _SILENCE_DB:
             known = quietest if self._floor is None else self._floor + _FLOOR_RISE_DB
             self._floor = min(quietest, known)
         if self._gate >= 0.5:
             self._peak = max(loudest, self._peak - _PEAK_FALL_DB, _FAINTEST_SPEECH_DB)
+
+    def _is_held(self, quietest: float) -> bool:
+        """Whether a steady sound is a drawn-out vowel of the speech that ran into it."""
+        if self._spoken_rows < _SPOKEN_ROWS or self._held_rows >= _HELD_ROWS:
+            return False
+        floor = self._peak if self._floor is None else self._floor
+        return quietest >= max(self._peak - _HELD_MARGIN_DB, floor + _HELD_MARGIN_DB)
 
     def _loudness(self, level: float) -> float:
         bottom = self._peak - _RANGE_DB

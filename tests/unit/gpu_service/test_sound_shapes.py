@@ -85,6 +85,29 @@ def test_the_mouth_shuts_in_pauses_of_speech() -> None:
     assert track[60:, OPEN].max() > 0.5
 
 
+@pytest.mark.parametrize("name", "aiueo")
+def test_a_vowel_that_is_drawn_out_keeps_the_mouth_open_for_two_seconds(name: str) -> None:
+    opening = track_of(babble(1.5), vowel(name, 4.0), silence(0.5))[:, OPEN]
+    first = float(opening[43:47].mean())
+    assert opening[43:80].min() > 0.5 * first > 0.1
+    assert opening[-40:].max() < 0.05
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_that_begins_in_a_quiet_room_is_soon_passed_over(noise: str) -> None:
+    room = 0.001 * white(9)[: 2 * SPEECH_RATE]
+    opening = track_of(room, 0.1 * NOISES[noise](0))[:, OPEN]
+    assert opening[50 + 25 :].max() < 0.05
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_right_after_speech_is_soon_passed_over(noise: str) -> None:
+    speech = sample_speech()[: 11 * SPEECH_RATE // 5]
+    sound = NOISES[noise](0)
+    opening = track_of(speech, sound * speech.std() / sound.std() / 6)[:, OPEN]
+    assert opening[55 + 25 :].max() < 0.05
+
+
 def test_an_open_vowel_opens_wider_than_a_close_one() -> None:
     vowels = [vowel(name, 0.3) for name in "iau"]
     track = track_of(babble(0.6), vowels[0], hiss(0.1), vowels[1], hiss(0.1), vowels[2])
