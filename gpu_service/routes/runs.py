@@ -108,7 +108,12 @@ class Renders:
     def stop(self) -> None:
         """Have every job end at its next record, while its caller can still be told."""
         for run in self._running:
-            run.stop(Busy("the GPU host is being stopped", hint="Start it and try again."))
+            reason = Busy(
+                "the GPU host is being stopped",
+                hint="Start it and try again.",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+            run.stop(reason)
 
     async def close(self) -> None:
         """Stop every job and wait for its thread."""
