@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     one = commands.add_parser("demo", help="make one talking video with everything that is here")
-    one.add_argument("--face", type=Path, default=FACE, metavar="FILE", help="photo or video")
+    one.add_argument("--face", type=Path, default=FACE, metavar="FILE", help="photo of a face")
     speech = one.add_mutually_exclusive_group()
     speech.add_argument("--text", default=TEXT, help="what the face says")
     speech.add_argument("--speech", type=Path, metavar="FILE", help="a recording instead of a text")
