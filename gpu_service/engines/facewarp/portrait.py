@@ -32,6 +32,9 @@ _OVAL = (
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 _SIDE_REACH, _CHIN_REACH = 0.13, 0.22
+_BORDER = 2.0
+"""Over how many lengths of a movement it dies away towards a border of the picture that it leaves:
+what lies there is stretched to twice its size at most."""
 _TOP = -1.9
 """The highest point that moves, in half mouths: beneath the eyes."""
 
@@ -88,7 +91,9 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
     grid = _grid(outline)
     reach = _reach(grid, outline)
     controls = face_controls(landmarks, head, mouth, edges)
-    upper, lower = (solve_fields(grid, reach, side) for side in (controls.upper, controls.lower))
+    solved = [solve_fields(grid, reach, side) for side in (controls.upper, controls.lower)]
+    longest = np.maximum(np.abs(solved).max(axis=(0, 2, 3, 4)), 0.1)
+    upper, lower = (_held(fields, longest, grid, frame) for fields in solved)
     pixels = _region(frame, grid)
     local = MouthFrame(
         mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
@@ -153,6 +158,32 @@ def _reach(grid: Grid, outline: Floats) -> NDArray[np.bool_]:
     mask[[0, -1]] = 0
     mask[:, [0, -1]] = 0
     return mask.astype(bool)
+
+
+def _held(fields: Floats, longest: Floats, grid: Grid, frame: Frame) -> Floats:
+    """The fields so that they pull nothing in from beyond the picture, where only streaks are.
+
+    Args:
+        fields: (num_bases, rows, columns, 2) pixels.
+        longest: (num_bases,) the longest movement of each, in pixels.
+        grid: Where they are sampled.
+        frame: The picture.
+    """
+    height, width = frame.shape[:2]
+    x, y = np.moveaxis(grid.pixels(), -1, 0)
+    # Only widening has coefficients of either sign.
+    either_way = np.arange(len(Basis))[:, None, None] == Basis.WIDE
+    held = fields.copy()
+    for axis, depth, inward in (
+        (0, x, 1),
+        (0, width - 1 - x, -1),
+        (1, y, 1),
+        (1, height - 1 - y, -1),
+    ):
+        share = np.clip(depth / (_BORDER * longest[:, None, None]), 0, 1)
+        pulls = either_way | (fields[..., axis] * inward > 0)
+        held[..., axis] *= np.where(pulls, share, 1)
+    return held
 
 
 def _region(frame: Frame, grid: Grid) -> Image:

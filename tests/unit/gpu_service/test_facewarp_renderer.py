@@ -149,6 +149,20 @@ def test_odd_pictures_render_within_their_frame(change) -> None:  # type: ignore
         assert renderer.render(shape).shape == (box.height, box.width, 3)
 
 
+def test_a_chin_that_the_border_cuts_off_is_not_drawn_out_in_streaks() -> None:
+    landmarks = find_face(scaled(portrait(), 2.0)).landmarks
+    bottom = round(float(landmarks[[17, 152], 1].mean()))
+    frame = scaled(portrait(), 2.0)[:bottom].copy()
+    _, renderer = prepared(frame)
+    x = round(float(landmarks[152, 0]))
+
+    def roughness(picture: Frame) -> float:
+        return float(np.abs(np.diff(picture[-6:, x - 40 : x + 40].astype(float), axis=0)).mean())
+
+    # Shutting a mouth that smiles lifts the chin and uncovers what the picture does not show.
+    assert roughness(drawn(frame, renderer, REST)) > 0.4 * roughness(frame)
+
+
 def test_a_grey_picture_stays_grey() -> None:
     frame = np.repeat(portrait()[..., 1:2], 3, axis=2)
     _, renderer = prepared(frame)
