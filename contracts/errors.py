@@ -1,7 +1,6 @@
-"""The errors that cross a service boundary: one tree, one wire form, one catalogue."""
+"""The errors that cross a service boundary: one tree, one wire form."""
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -103,10 +102,7 @@ class UnsupportedMedia(InvalidInput):
     code = "UNSUPPORTED_MEDIA"
     title = "This kind of file is not accepted here"
     http_status = 415
-    default_hint = (
-        "Send a JPEG, PNG, WebP, GIF, BMP or TIFF picture, and audio such as WAV, MP3, M4A, "
-        "FLAC or Ogg, or a video with sound."
-    )
+    default_hint = "Send a JPEG, PNG or WebP picture; WAV, MP3, M4A or Ogg audio; or a video."
 
 
 class FaceKindUnsupported(UnsupportedMedia):
@@ -171,9 +167,7 @@ class NoFaceFound(InvalidInput):
 
     code = "NO_FACE_FOUND"
     title = "No face was found"
-    default_hint = (
-        "Use a picture that shows one face from the front, both eyes and the mouth visible and lit."
-    )
+    default_hint = "Use a picture of one face from the front, both eyes and the mouth visible."
 
 
 class FaceTooSmall(NoFaceFound):
@@ -250,9 +244,7 @@ class RangeRefused(LipSyncError):
     code = "RANGE_REFUSED"
     title = "The file has no such part"
     http_status = 416
-    default_hint = (
-        "Ask for bytes within the size that `Content-Range` names, or for the whole file."
-    )
+    default_hint = "Ask for bytes within the size that `Content-Range` names, or for the file."
 
 
 class VideoNotReady(LipSyncError):
@@ -406,33 +398,3 @@ class Cancelled(LipSyncError):
     title = "The job was cancelled"
     http_status = 499
     default_hint = "Start it again if that was a mistake."
-
-
-def _tree(root: type[LipSyncError]) -> Iterator[type[LipSyncError]]:
-    yield root
-    for child in root.__subclasses__():
-        yield from _tree(child)
-
-
-def catalogue() -> dict[str, type[LipSyncError]]:
-    """Every error class by its code."""
-    return {error.code: error for error in _tree(LipSyncError)}
-
-
-def from_body(body: dict[str, Any], status: int) -> LipSyncError:
-    """Rebuild the error that another service answered with.
-
-    Args:
-        body: The parsed JSON of the answer; any shape, since it comes from outside.
-        status: The answer's HTTP status, used when the body carries no code of ours.
-    """
-    detail = body.get("detail")
-    error_class = catalogue().get(str(body.get("code")))
-    if error_class is None:
-        said = f": {str(detail)[:200]}" if detail else ""
-        return UpstreamError(f"the other service answered {status}{said}")
-    error = error_class(
-        str(detail), hint=str(body.get("hint") or ""), field=str(body.get("field") or "")
-    )
-    error.request_id = str(body.get("request_id") or "")
-    return error

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import requests
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from contracts.errors import ErrorBody, UpstreamError, from_body
+from contracts.catalogue import from_body
+from contracts.errors import ErrorBody, UpstreamError
 from contracts.jobs import JobState, JobView, Voice
 from contracts.lipsync import EngineStatus
 from lipsync_client.multipart import CHUNK_BYTES, MultipartStream, Part

@@ -17,6 +17,7 @@ from requests_toolbelt import MultipartEncoder
 from urllib3.exceptions import NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from backend.settings import is_loopback
+from contracts.catalogue import from_body
 from contracts.errors import (
     Busy,
     Cancelled,
@@ -28,7 +29,6 @@ from contracts.errors import (
     MethodNotAllowed,
     NotFound,
     OriginRefused,
-    from_body,
 )
 from contracts.lipsync import EngineStatus, LipSyncOptions
 from contracts.marks import PhonemeMark

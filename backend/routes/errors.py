@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from contracts.asgi import framework_error, problem_headers
+from contracts.catalogue import catalogue
 from contracts.errors import (
     PROBLEM_JSON,
     InvalidInput,
@@ -19,7 +20,6 @@ from contracts.errors import (
     MethodNotAllowed,
     NotFound,
     OptionRejected,
-    catalogue,
 )
 from contracts.lipsync import LipSyncOptions
 

@@ -12,7 +12,7 @@ from backend.dependencies import Services, ServicesDep
 from backend.generation import Wish
 from backend.routes.errors import problems
 from backend.routes.jobs import video_answer
-from contracts.errors import from_body
+from contracts.catalogue import from_body
 from contracts.jobs import JobView
 from contracts.lipsync import LipSyncOptions
 

@@ -6,7 +6,8 @@ import av
 import pytest
 import requests
 
-from contracts.errors import PROBLEM_JSON, EngineUnavailable, catalogue
+from contracts.catalogue import catalogue
+from contracts.errors import PROBLEM_JSON, EngineUnavailable
 from contracts.jobs import JobState, JobView
 from contracts.lipsync import LipSyncOptions
 from lipsync_client.client import LipSync

@@ -2,16 +2,8 @@
 
 import pytest
 
-from contracts.errors import (
-    Busy,
-    EngineBusy,
-    ErrorBody,
-    LipSyncError,
-    NoFaceFound,
-    UpstreamError,
-    catalogue,
-    from_body,
-)
+from contracts.catalogue import catalogue, from_body
+from contracts.errors import Busy, EngineBusy, ErrorBody, LipSyncError, NoFaceFound, UpstreamError
 
 
 def test_every_error_has_a_code_of_its_own() -> None:

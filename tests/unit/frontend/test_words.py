@@ -1,6 +1,6 @@
 import pytest
 
-from contracts.errors import catalogue
+from contracts.catalogue import catalogue
 from frontend import words
 from tests.fakes.backend import VOICES
 
