@@ -41,6 +41,12 @@ def test_every_local_link_of_the_page_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+def test_the_map_of_the_code_names_files_that_exist() -> None:
+    named = re.findall(r"`([\w./]+/[\w.]*)`", (ROOT / "docs/ARCHITECTURE.md").read_text())
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize("name", [ROOT / "README.md", ROOT / "docs/API.md"], ids=lambda p: p.name)
 def test_every_example_of_the_api_names_files_and_addresses_that_exist(name: Path) -> None:
     for command in commands(name, "curl"):
