@@ -57,8 +57,6 @@ class MouthArea:
 class Portrait:
     """A face that is ready to speak."""
 
-    frame_size: tuple[int, int]
-    """Width and height of the picture."""
     grid: Grid
     box: Box
     """The part of the grid's region that lies in the picture."""
@@ -101,7 +99,6 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
     lowest = float(edges.lower.max()) + _lowest_drop(lower, grid, mouth, edges)
     area = _mouth_area(grid, local, float(edges.upper.min()), lowest)
     return Portrait(
-        frame_size=(frame.shape[1], frame.shape[0]),
         grid=grid,
         box=Box(
             max(grid.x, 0),
