@@ -115,7 +115,7 @@ def make_video(stack: services.Stack, arguments: argparse.Namespace) -> dict[str
     job_id = browser.submit(f"/make/{door}", fields, files)
     job = wait(stack, browser, job_id)
     if job["state"] != "succeeded":
-        raise DemoFailed(problem(job.get("error") or {}))
+        raise DemoFailed(failure(job.get("error") or {}, stack))
     browser.download(f"/jobs/{job_id}/video", arguments.output)
     return job
 
@@ -136,6 +136,14 @@ def wait(stack: services.Stack, browser: "Browser", job_id: str) -> dict[str, An
             stage = job["stage"]
             say(f"  {stage}")
         time.sleep(0.1)
+
+
+def failure(error: Mapping[str, Any], stack: services.Stack) -> str:
+    """Why a job failed; where nobody foresaw it, with what the services logged last."""
+    if error.get("code") != "INTERNAL":
+        return problem(error)
+    logs = (f"The {each.name}'s last log lines:\n{each.last_lines()}" for each in stack.services)
+    return "\n".join([problem(error), *logs])
 
 
 def problem(body: Mapping[str, Any]) -> str:

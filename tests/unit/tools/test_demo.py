@@ -2,6 +2,8 @@ import errno
 import io
 import re
 import socket
+import subprocess
+import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 from werkzeug.formparser import parse_form_data
 
 from tools.commands import parser, run
-from tools.demo import Browser, DemoFailed, multipart, summary
+from tools.demo import Browser, DemoFailed, failure, multipart, summary
+from tools.services import Service, Stack
 
 
 def test_a_missing_file_is_named_before_anything_starts(
@@ -68,6 +71,21 @@ def test_an_error_while_the_job_runs_is_told_with_its_hint() -> None:
     with pytest.raises(DemoFailed, match=r"does not answer\nStart it\."):
         Browser(url).job("1")
     thread.join()
+
+
+def test_a_failure_that_nobody_foresaw_is_told_with_the_logs_that_go_with_the_demo(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "backend.log"
+    log.write_text("ZeroDivisionError: division by zero\n")
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        stack = Stack("", (Service("backend", process, "", log),))
+    error = {"code": "INTERNAL", "detail": "the job failed", "hint": "Look at the log."}
+    assert failure(error, stack) == (
+        "the job failed\nLook at the log.\n"
+        "The backend's last log lines:\n  ZeroDivisionError: division by zero\n"
+    )
+    assert failure(error | {"code": "NO_FACE_FOUND"}, stack) == "the job failed\nLook at the log."
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])
