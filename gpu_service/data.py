@@ -84,6 +84,10 @@ class FaceSource(Protocol):
         """Even, in pixels."""
 
     @property
+    def scale(self) -> float:
+        """Pixels of the output for one pixel of the upload."""
+
+    @property
     def fps(self) -> Fraction | None:
         """None for a photo."""
 

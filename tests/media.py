@@ -233,9 +233,10 @@ class Photo:
     kind: Literal["photo", "video"] = "photo"
     fps: Fraction | None = None
 
-    def __init__(self, frame: Frame) -> None:
+    def __init__(self, frame: Frame, scale: float = 1.0) -> None:
         self._frame = frame
         self.height, self.width = frame.shape[:2]
+        self.scale = scale
 
     def frames(self) -> Iterator[Frame]:
         yield self._frame
@@ -246,6 +247,7 @@ class Film:
 
     kind: Literal["photo", "video"] = "video"
     fps: Fraction | None = Fraction(25)
+    scale = 1.0
 
     def __init__(self, *frames: Frame) -> None:
         self._frames = frames

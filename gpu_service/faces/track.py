@@ -37,12 +37,13 @@ def track_faces(
         NoFaceFound: A photo shows no such face, or a video shows none in any frame.
         FaceTooSmall: A photo's face is too small.
     """
+    choice = _in_output(options.face, source.scale)
     faces: list[Face | None] = []
     warnings: tuple[str, ...] = ()
     failure = NoFaceFound("the video has no frames")
     for frame in source.frames():
         try:
-            face = find_face(frame, options.face)
+            face = find_face(frame, choice)
         except NoFaceFound as error:
             if source.kind == "photo":
                 raise
@@ -77,6 +78,13 @@ def face_warnings(frame: Frame, face: Face) -> tuple[str, ...]:
     if detail < BLURRED * max(luma, 20.0):
         found.append("The face is blurred: a sharper picture gives a clearer mouth.")
     return tuple(found)
+
+
+def _in_output(choice: str, scale: float) -> str:
+    """A choice by a point of the upload as one by a point of the output."""
+    if "," not in choice:
+        return choice
+    return ",".join(str(int(int(part) * scale)) for part in choice.split(","))
 
 
 def _face_grey(frame: Frame, box: Box) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -79,6 +79,7 @@ class Photo:
     """A still face."""
 
     pixels: Image
+    scale: float
     kind: Literal["photo", "video"] = "photo"
     fps: Fraction | None = None
 
@@ -104,6 +105,7 @@ class Video:
     data: bytes
     width: int
     height: int
+    scale: float
     fps: Fraction | None
     kind: Literal["photo", "video"] = "video"
 
@@ -130,7 +132,7 @@ def decode_face(data: bytes, max_height: int) -> FaceSource:
     if kind == "picture":
         pixels = decode_picture(data)
         width, height = output_size(pixels.shape[1], pixels.shape[0], max_height)
-        return Photo(resized(pixels, width, height))
+        return Photo(resized(pixels, width, height), width / pixels.shape[1])
     if kind == "heic":
         raise UnsupportedMedia(
             "HEIC pictures can't be read here", hint="Save the picture as JPEG and send that."
@@ -183,7 +185,8 @@ def _open_video(data: bytes, max_height: int) -> Video:
             raise UndecodableMedia("not one picture of the video can be decoded")
         rate = stream.average_rate or stream.guessed_rate or DEFAULT_VIDEO_RATE
     fps = min(max(Fraction(rate), MIN_VIDEO_RATE), MAX_VIDEO_RATE)
-    return Video(data, *output_size(first.shape[1], first.shape[0], max_height), fps)
+    width, height = output_size(first.shape[1], first.shape[0], max_height)
+    return Video(data, width, height, width / first.shape[1], fps)
 
 
 def _has_video(container: InputContainer) -> bool:

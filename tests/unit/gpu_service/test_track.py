@@ -45,6 +45,14 @@ def test_progress_is_told_of_every_frame() -> None:
     assert told == [1, 2]
 
 
+def test_a_point_counts_in_pixels_of_the_picture_before_it_was_scaled_down() -> None:
+    halved = Photo(portrait(), scale=0.5)
+    x, y = (2 * find_face(portrait()).landmarks[1, :2]).astype(int).tolist()
+    assert track_faces(halved, FPS, LipSyncOptions(face=f"{x},{y}"), no_progress).faces[0]
+    with pytest.raises(NoFaceFound):
+        track_faces(halved, FPS, LipSyncOptions(face=f"{x // 2},{y // 2}"), no_progress)
+
+
 @pytest.mark.parametrize("source", [Photo(EMPTY), Film(EMPTY, EMPTY)])
 def test_nothing_but_empty_frames_is_an_error(source: Photo | Film) -> None:
     with pytest.raises(NoFaceFound):
