@@ -6,7 +6,13 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.bases import Basis
-from gpu_service.engines.facewarp.geometry import MIDDLE, SEAM_POINTS, SEAM_U, Floats
+from gpu_service.engines.facewarp.geometry import (
+    CLOSED_GAP,
+    MIDDLE,
+    SEAM_POINTS,
+    SEAM_U,
+    Floats,
+)
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.shape import MouthShape
 
@@ -20,7 +26,7 @@ _CLOSED_UNTIL = 0.25
 """The opening up to which lips that touch in the source are still drawn together."""
 _WIDEST_JAW = 1.5
 """The smooth field takes up some of the jaw's turn, so that it may have to turn a little more."""
-_CONTACT = 0.30
+_CONTACT = 0.45
 """How much darker than the lips the line is on which they meet."""
 _CONTACT_WIDTH = 0.022
 """How wide that line is, in half mouths."""
@@ -167,7 +173,9 @@ class Renderer:
         area, half = self._portrait.area, self._portrait.mouth.half_mouth
         # On small faces the line is thinner than a pixel and so fainter.
         depth = _CONTACT * min(1.0, _CONTACT_WIDTH * half / 0.7)
-        depth *= float(max(coeffs[Basis.CLOSE], 0.6 * coeffs[Basis.PRESS]))
+        # Lips that touch in the picture bring their own line.
+        drawn = min(1.0, self._portrait.edges.gap / CLOSED_GAP)
+        depth *= float(max(drawn * coeffs[Basis.CLOSE], 0.4 * coeffs[Basis.PRESS]))
         if depth < 0.01:
             return
         touching = np.clip(1 - (profile.lower - profile.upper) / 0.05, 0, 1)

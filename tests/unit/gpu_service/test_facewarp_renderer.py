@@ -71,6 +71,11 @@ def test_the_mouth_shuts_also_where_the_photo_smiles_with_its_teeth(frame: Frame
         assert opening(drawn(frame, renderer, shape)) < 0.12 * widest
 
 
+def test_lips_that_touch_in_the_picture_rest_as_it_shows_them() -> None:
+    frame = closed_portrait()
+    np.testing.assert_array_equal(drawn(frame, prepared(frame)[1], REST), frame)
+
+
 def test_only_the_lower_face_changes() -> None:
     frame = portrait()
     _, renderer = prepared(frame)
