@@ -11,7 +11,9 @@ from gpu_service.data import Box, Face, Image, Landmarks
 from gpu_service.faces.landmarks import face_mesh
 
 SURE = 0.5
+"""Confidence of the face detector at which few things but faces pass, in [0, 1]."""
 UNSURE = 0.15
+"""Confidence that finds tilted and dim faces too; what else it finds, `refine` refuses."""
 SEARCH_SIDE = 1280
 """Longest side of the picture that is searched, in pixels."""
 CROP_SIDE = 512
@@ -19,6 +21,7 @@ CROP_SIDE = 512
 MAX_SPREAD = 0.011
 """Landmarks of a true face stay within this many face widths when the crop is jittered: faces,
 also blurred, tilted or turned by 45 degrees, were measured to 0.0096, other things from 0.018."""
+# Shift right and down, in face extents, and zoom of each crop.
 _JITTER = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.04), (-0.03, 0.02, 0.96), (0.0, -0.03, 1.08))
 _LEFT_EAR, _RIGHT_EAR = 234, 454
 

@@ -32,6 +32,8 @@ _OVAL = (
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 _SIDE_REACH, _CHIN_REACH = 0.13, 0.22
+"""How far beyond the face's outline the picture may move, beside it and below the chin, in face
+widths: less and the background's edge would tear, more and it would swim."""
 _BORDER = 2.0
 """Over how many lengths of a movement it dies away towards a border of the picture that it leaves:
 what lies there is stretched to twice its size at most."""
