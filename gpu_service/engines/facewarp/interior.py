@@ -78,7 +78,8 @@ class Interior:
         image = image * (1 - lower[..., 3:]) + lower[..., :3] * (0.35 + 0.65 * depth)[..., None]
         light = 1 - self.shadow * (1 - np.clip(above / (0.12 * self.half_mouth), 0, 1)) ** 2
         image = image * (1 - upper[..., 3:]) + upper[..., :3] * light[..., None]
-        shade = 0.72 + 0.28 * np.clip(below / (0.06 * self.half_mouth), 0, 1)
+        # The lower lip shades the teeth behind it; in grey pictures nothing else tells them apart.
+        shade = 0.5 + 0.5 * np.clip(below / (0.08 * self.half_mouth), 0, 1)
         # Little light falls through lips that hardly part, and what does has their colour.
         shade *= 0.6 + 0.4 * np.clip((above + below) / (0.20 * self.half_mouth), 0, 1)
         image = image * shade[..., None] + self.glow * (1 - shade[..., None])
