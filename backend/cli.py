@@ -19,6 +19,7 @@ from backend.jobs.steps import write_wav
 from backend.settings import Settings
 from backend.speech.fallback import Speaker
 from contracts.errors import LipSyncError
+from contracts.settings_faults import settings_faults
 
 SHUTDOWN_SECONDS = 5
 START_FAILED = 3
@@ -42,9 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for fault in error.errors():
-            name = "".join(f"BACKEND_{field}: ".upper() for field in fault["loc"])
-            print(name + fault["msg"].removeprefix("Value error, "), file=sys.stderr)  # noqa: T201
+        print(settings_faults(error, "BACKEND_"), file=sys.stderr)  # noqa: T201
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if options.command == "serve":

@@ -1,9 +1,12 @@
 """`python -m frontend`: serve the pages."""
 
 import logging
+import sys
 
 import waitress
+from pydantic import ValidationError
 
+from contracts.settings_faults import settings_faults
 from frontend.app import create_app
 from frontend.settings import Settings
 
@@ -14,10 +17,14 @@ MAX_BODY_BYTES = 1_000_000_000
 logger = logging.getLogger("frontend")
 
 
-def main() -> None:
-    """Serve until interrupted."""
+def main() -> int:
+    """Serve until interrupted; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(settings_faults(error, "FRONTEND_"), file=sys.stderr)  # noqa: T201
+        return 2
     server = waitress.create_server(
         create_app(settings),
         host=settings.host,
@@ -28,7 +35,8 @@ def main() -> None:
     )
     logger.info("listening on http://%s:%s", settings.host, server.effective_port)
     server.run()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

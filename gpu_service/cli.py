@@ -21,6 +21,7 @@ from contracts.errors import InvalidInput, LipSyncError, OptionRejected
 from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import ProgressRecord, Record
+from contracts.settings_faults import settings_faults
 from gpu_service.app import create_app
 from gpu_service.engines.facewarp.mouth import write_mouth_track
 from gpu_service.engines.registry import Engines
@@ -40,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for fault in error.errors():
-            _complain(f"settings: {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
+        _complain(settings_faults(error, "GPU_"))
         return 2
     try:
         status: int = options.run(settings, options)
