@@ -5,7 +5,7 @@ import uuid
 from typing import Final
 
 from contracts.asgi import AsgiApp, Receive, Scope, Send, refuse
-from contracts.errors import NotAuthorized
+from contracts.errors import LipSyncError, NotAuthorized, OriginRefused
 
 OPEN_PATHS: Final = ("/health",)
 """Asked by those who only want to know whether the host is up."""
@@ -16,7 +16,7 @@ class BearerToken:
 
     Args:
         app: The service.
-        token: What callers must send; empty lets everybody in.
+        token: What callers must send; empty lets every program in, but no web page.
         drain_bytes: How much of a refused body is taken, so that its sender reads the answer.
     """
 
@@ -29,17 +29,24 @@ class BearerToken:
         """Serve one request."""
         if scope["type"] == "http":
             scope["request_id"] = uuid.uuid4().hex
-            if not self._admits(scope):
-                error = NotAuthorized("the GPU host's token is missing or wrong")
+            error = self._refusal(scope)
+            if error is not None:
                 await refuse(error, scope, receive, send, self._drain_bytes)
                 return
         await self._app(scope, receive, send)
 
-    def _admits(self, scope: Scope) -> bool:
-        if not self._token or scope["path"] in OPEN_PATHS:
-            return True
-        sent: bytes = dict(scope["headers"]).get(b"authorization", b"")
-        scheme, _, token = sent.partition(b" ")
+    def _refusal(self, scope: Scope) -> LipSyncError | None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if scope["path"] in OPEN_PATHS:
+            return None
+        if not self._token:
+            # Browsers send an Origin with every POST, and programs send none: without a token,
+            # any web page could otherwise have this machine render.
+            page = headers.get(b"origin")
+            return OriginRefused("web pages may not call the GPU host") if page else None
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         # Compared in constant time, so that the answer's delay tells nothing about the token.
         right = hmac.compare_digest(token.strip(), self._token)
-        return right and scheme.lower() == b"bearer"
+        if right and scheme.lower() == b"bearer":
+            return None
+        return NotAuthorized("the GPU host's token is missing or wrong")

@@ -325,6 +325,15 @@ def test_engines_say_which_are_ready_and_why_one_is_not(host: str) -> None:
     assert set(health(host)["engines_ready"]) == set(KNOWN) - {"absent"}
 
 
+def test_without_a_token_programs_may_call_and_web_pages_may_not() -> None:
+    page = {"Origin": "https://elsewhere.example"}
+    with serving(create_app(Settings(), KNOWN)) as url:
+        assert requests.get(f"{url}/engines", timeout=9).status_code == 200
+        refused = requests.post(f"{url}/render", headers=page, timeout=9)
+        assert (refused.status_code, refused.json()["code"]) == (403, "ORIGIN_REFUSED")
+        assert requests.get(f"{url}/health", headers=page, timeout=9).status_code == 200
+
+
 def test_with_a_token_only_health_is_open(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with serving(create_app(Settings(token=TOKEN), KNOWN)) as url:
