@@ -61,6 +61,7 @@ def find_face(frame: Image, choice: str = "largest") -> Face:
         raise NoFaceFound(
             f"no face fits the choice {choice!r}; {len(faces)} found",
             hint="Choose `largest`, an index from the left beginning with 0, or a point on a face.",
+            field="face",
         )
     raise NoFaceFound("no face was found in the picture")
 

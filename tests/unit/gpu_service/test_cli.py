@@ -129,6 +129,7 @@ def test_a_wrong_setting_is_named_and_exits_with_2(
     assert main(["engines"]) == 2
     assert capsys.readouterr().err.startswith("GPU_PORT: ")
 
+
 def test_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engines"]) == 0
     said = capsys.readouterr().out

@@ -90,5 +90,6 @@ def test_the_choice_names_the_face(pair: Frame, choice: str, middle_x: int) -> N
 
 @pytest.mark.parametrize("choice", ["2", "5,500"])
 def test_a_choice_that_fits_no_face_says_how_many_there_are(pair: Frame, choice: str) -> None:
-    with pytest.raises(NoFaceFound, match="2 found"):
+    with pytest.raises(NoFaceFound, match="2 found") as caught:
         find_face(pair, choice)
+    assert caught.value.field == "face"
