@@ -16,16 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.background import BackgroundTask
 
 from contracts.errors import (
-    PROBLEM_JSON,
     Cancelled,
     CheckpointMissing,
-    ErrorBody,
     InvalidInput,
     LipSyncError,
     OptionRejected,
 )
 from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
+from contracts.problem import PROBLEM_JSON, ErrorBody
 from contracts.records import (
     RECORDS_MEDIA_TYPE,
     EndRecord,
