@@ -1,4 +1,4 @@
-"""Weights drawn from a tensor's name and shape, for which the published networks' results are known.
+"""Weights drawn from each tensor's name and shape; what published networks make of them is known.
 
 The same numbers come out on every machine, so that a golden file needs no checkpoint beside it.
 """
