@@ -28,6 +28,7 @@ from gpu_service.media.decode import decode_sound, speech_chunks
 from gpu_service.render import RenderRequest, render
 from gpu_service.routes.runs import Renders
 from gpu_service.settings import Settings
+from gpu_service.weights_cli import add_commands
 
 SHUTDOWN_SECONDS: Final = 5
 _MARKS = TypeAdapter(tuple[PhonemeMark, ...])
@@ -76,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 
     engines = commands.add_parser("engines", help="list the engines, and why one is not ready")
     engines.set_defaults(run=_engines)
+
+    add_commands(commands.add_parser("weights", help="the networks' checkpoints on this host"))
 
     track = commands.add_parser("mouth-track", help="write how far the mouth opens, as CSV")
     track.add_argument("speech", type=Path, help="any audio, or a video with sound")
