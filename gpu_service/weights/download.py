@@ -16,7 +16,8 @@ Progress = Callable[[int, int], None]
 
 ATTEMPTS: Final = 5
 TIMEOUT_SECONDS: Final = (10, 60)
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 16
+"""At most this much is lost where a download breaks off."""
 _DRIVE_HOSTS: Final = ("drive.google.com", "drive.usercontent.google.com")
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _HINT: Final = "The same command goes on where it stopped; or get the file by hand and `add` it."
