@@ -18,6 +18,7 @@ from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressReco
 from gpu_service.compose import compose
 from gpu_service.data import FacePatch, Frame
 from gpu_service.engines.base import Engine
+from gpu_service.engines.registry import engines_for
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
 from gpu_service.media.encode import Encoder, Fragment
@@ -94,7 +95,11 @@ def render(
     with clock.stage("decode"):
         source = decode_face(request.face, options.max_height)
         if source.kind not in info.accepts:
-            raise FaceKindUnsupported(f"the engine {info.name} does not animate a {source.kind}")
+            raise FaceKindUnsupported(
+                f"the engine {info.name} does not animate a {source.kind}",
+                hint=f"Engines that do: {', '.join(engines_for(source.kind))}; /engines says what "
+                "each needs.",
+            )
         sound = decode_sound(request.speech)
     fps = output_fps(source, options)
     mode = options.length_mode if source.kind == "video" else "loop"

@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     token: SecretStr = SecretStr("")
     """What callers send as `Authorization: Bearer ...`; empty asks nobody on loopback, and beyond
     loopback one is made and printed."""
-    engine_order: str = "facewarp"
+    engine_order: str = "wav2lip,facewarp"
     """What `auto` tries, comma-separated: the first engine that is ready renders."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; `auto` takes a CUDA card where there is one."""

@@ -140,6 +140,11 @@ def decode_face(data: bytes, max_height: int) -> FaceSource:
     return _open_video(data, max_height)
 
 
+def face_kind(data: bytes) -> Literal["photo", "video"]:
+    """What a face's first bytes say it is, before anything is decoded; it may yet be neither."""
+    return "video" if _kind(data) == "stream" else "photo"
+
+
 def decode_sound(data: bytes) -> Sound:
     """Read an audio file, or a video's sound track.
 
