@@ -1,6 +1,7 @@
 """Networks in PyTorch: their checkpoints, and how they are run."""
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,18 +29,22 @@ _TELLTALES: Final = {
 }
 """What a checkpoint is, by how a key of it begins."""
 _UNREADABLE: Final = (
-    RuntimeError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    SafetensorError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
     TypeError,
     ValueError,
-    AttributeError,
-    NotImplementedError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
 )
-"""What the readers raise at a file that is damaged or was made to harm."""
+"""What the readers raise at damaged files, of which they believe every byte."""
 
 
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -52,8 +57,10 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
         CheckpointMismatch: The file is damaged, or holds something other than weights.
         OSError: The file can't be read.
     """
+    with path.open("rb") as file:
+        start = file.read(9)
     try:
-        found = _read(path)
+        found = _read(path, start)
     except _UNREADABLE as error:
         raise CheckpointMismatch(
             f"{path.name} is damaged, cut short, or holds something other than weights"
@@ -69,9 +76,7 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return {key.removeprefix("module."): value for key, value in found.items()}
 
 
-def _read(path: Path) -> object:
-    with path.open("rb") as file:
-        start = file.read(9)
+def _read(path: Path, start: bytes) -> object:
     if start[8:] == b"{":  # eight bytes of length, then JSON
         return load_file(path)
     if is_torchscript(path):

@@ -99,6 +99,37 @@ def test_a_file_that_is_cut_short_is_refused(
         load_state_dict(tmp_path / "part.pth")
 
 
+@pytest.mark.parametrize("form", ["new", "old", "safetensors", "archive"])
+def test_no_damage_makes_another_error(form: str, tmp_path: Path, torch: ModuleType) -> None:
+    from safetensors.torch import save_file
+
+    from gpu_service.runtimes.torch_runtime import load_checkpoint
+
+    network, path = torch.nn.Linear(3, 2), tmp_path / "file"
+    if form == "archive":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch deprecates archives
+            torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3)), path)
+    elif form == "safetensors":
+        save_file(network.state_dict(), path)
+    else:
+        _saved(path, network.state_dict(), new=form == "new")
+    whole = np.fromfile(path, np.uint8)
+    random = np.random.default_rng(5)
+    refused = 0
+    for _ in range(200):
+        damaged = whole.copy()
+        damaged[random.integers(len(whole), size=5)] = random.integers(256, size=5)
+        damaged.tofile(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders at what it finds
+            try:
+                load_checkpoint(network, path)
+            except CheckpointMismatch:
+                refused += 1
+    assert refused > 50
+
+
 class Bomb:
     """Makes a folder when it is unpickled."""
 
