@@ -8,9 +8,9 @@ import numpy as np
 from gpu_service.data import Box, FacePatch, Image, Landmarks, Mask
 from gpu_service.engines.wav2lip.preprocess import FACE_SIDE, HIDDEN_ROW, OVAL, Floats
 
-FEATHER: Final = 0.09
+FEATHER: Final = 0.07
 """Over which share of the box's side the mouth fades into the frame."""
-REACH: Final = 1.08
+REACH: Final = 1.1
 """How far the blended part reaches beyond the face's outline: an opening jaw lowers the chin."""
 MAX_SHIFT: Final = 30.0
 """Most that colours are shifted to match, in grey levels."""

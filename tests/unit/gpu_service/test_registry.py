@@ -1,12 +1,14 @@
 """Engines by name."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
-from contracts.errors import EngineNotFound, EngineUnavailable
-from gpu_service.engines.registry import ENGINES, Engines
+from contracts.errors import CheckpointMissing, EngineNotFound, EngineUnavailable
+from gpu_service.engines.registry import ENGINES, Engines, engines_for
 from tests.fakes.engine import CountingEngine
+from tests.fakes.generator import installed
 
 COUNTING = {"counting": "tests.fakes.engine:CountingEngine"}
 BROKEN = {"broken": "gpu_service.no_such_module:Engine"}
@@ -62,6 +64,31 @@ def test_an_engine_is_loaded_once_though_many_ask_at_once() -> None:
     assert len({id(engine) for engine in found}) == 1
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_every_engine_of_ours_loads_and_is_called_as_it_is_named(name: str) -> None:
-    assert Engines((), ENGINES).resolve(name).info.name == name
+def test_every_engine_of_ours_can_be_imported_and_is_called_as_it_is_named(
+    tmp_path: Path,
+) -> None:
+    statuses = Engines((), ENGINES, tmp_path).statuses()
+    assert [status.info.name for status in statuses] == list(ENGINES)
+    assert all(status.info.version for status in statuses)
+    assert [status.info.name for status in statuses if status.ready] == ["facewarp"]
+
+
+def test_an_engine_is_found_once_its_weights_are_there(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    engines = Engines(("wav2lip", "facewarp"), ENGINES, tmp_path, "cpu")
+    assert engines.resolve("auto").info.name == "facewarp"
+    with pytest.raises(CheckpointMissing) as refused:
+        engines.resolve("wav2lip")
+    assert "weights add" in refused.value.hint
+    installed(tmp_path, "wav2lip")
+    assert engines.resolve("auto").info.name == "wav2lip"
+    assert [(s.ready, s.device) for s in engines.statuses()] == [(True, "cpu"), (True, "cpu")]
+
+
+def test_auto_prefers_an_engine_that_animates_this_kind_of_face() -> None:
+    engines = Engines(("facewarp", "counting"), ENGINES | COUNTING)
+    assert engines.resolve("auto", "photo").info.name == "facewarp"
+    assert engines.resolve("auto", "video").info.name == "counting"
+    # So that the face is looked into, and the error says what it is and what would animate it.
+    assert Engines(("facewarp",)).resolve("auto", "video").info.name == "facewarp"
+    assert engines_for("video") == ("wav2lip",)
