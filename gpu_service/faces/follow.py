@@ -68,10 +68,11 @@ class Follower:
         return face
 
     def _search(self, frame: Frame) -> Face | None:
+        anew = self._last is None or self._lost >= self._patience
         faces: list[Face] = []
         for faces in search(frame):
             # An index counts every face, also those that only a later stage finds.
-            face = None if self._choice.isdigit() and self._last is None else self._pick(faces)
+            face = None if anew and self._choice.isdigit() else self._pick(faces)
             if face is not None:
                 return face
             # A thorough search costs a third of a second, so not every empty frame gets one.
