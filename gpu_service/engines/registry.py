@@ -104,11 +104,21 @@ class Engines:
         with self._lock:
             if name not in self._loaded:
                 started = time.perf_counter()
-                engine_class = _import(name, self.known[name])
-                needs = engine_class.info.needs
-                self._loaded[name] = engine_class(*(self._equipment if needs else ()))
+                self._loaded[name] = self._make(name)
                 log.info("engine %s loaded in %.2f s", name, time.perf_counter() - started)
             return self._loaded[name]
+
+    def _make(self, name: str) -> Engine[Any]:
+        engine_class = _import(name, self.known[name])
+        needs = engine_class.info.needs
+        try:
+            engine: Engine[Any] = engine_class(*(self._equipment if needs else ()))
+        except (ImportError, OSError) as error:  # PyTorch raises both where its own parts are gone
+            raise EngineUnavailable(
+                f"the engine {name} can't be loaded: {error}",
+                hint=f"Mend what it needs: {', '.join(needs)}.",
+            ) from error
+        return engine
 
 
 def engines_for(kind: str) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from contracts.errors import CheckpointMissing, EngineNotFound, EngineUnavailable
 from gpu_service.engines.registry import ENGINES, Engines, engines_for
+from gpu_service.weights.store import WeightsStore
 from tests.fakes.engine import CountingEngine
 from tests.fakes.generator import installed
 
@@ -44,6 +46,28 @@ def test_an_engine_whose_library_is_missing_says_how_to_install_it() -> None:
     assert (broken.info.name, broken.ready, counting.ready) == ("broken", False, True)
     assert "no_such_module" in broken.reason
     assert "pip install" in broken.reason
+
+
+class Unlinked:
+    """An engine whose library is installed, and fails when it is imported."""
+
+    info = CountingEngine.info.model_copy(update={"name": "unlinked", "needs": ("a library",)})
+    failure: ClassVar[Exception]
+
+    def __init__(self, weights: WeightsStore, device: str) -> None:
+        raise self.failure
+
+
+@pytest.mark.parametrize("kind", [ImportError, OSError])
+def test_a_library_that_is_broken_hurts_no_other_engine(
+    kind: type[Exception],
+) -> None:
+    Unlinked.failure = kind("libcublas.so.12: cannot open shared object file")
+    engines = Engines(("unlinked", "counting"), {"unlinked": f"{__name__}:Unlinked"} | COUNTING)
+    assert isinstance(engines.resolve("auto"), CountingEngine)
+    unlinked, counting = engines.statuses()
+    assert (unlinked.info.name, unlinked.ready, counting.ready) == ("unlinked", False, True)
+    assert "libcublas" in unlinked.reason
 
 
 def test_an_engine_is_loaded_once_though_many_ask_at_once() -> None:
