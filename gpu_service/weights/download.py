@@ -110,9 +110,10 @@ def _attempt(url: str, target: Path, progress: Progress) -> None:
             headers["If-Range"] = note.version
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
         start, total = _place(answer)
-        if note and start and (start, total) != (here, note.total):
-            target.unlink()
-            raise requests.ConnectionError("the file has changed on its server")
+        part = answer.status_code == requests.codes.partial_content
+        if part and not (note and (start, total) == (here, note.total)):
+            target.unlink(missing_ok=True)
+            raise requests.ConnectionError("the server gives another part than it was asked for")
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             target.unlink()
             raise requests.ConnectionError("the file on its server is shorter than what was here")

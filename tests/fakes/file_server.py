@@ -17,6 +17,8 @@ class FileServer:
     """Empty names no version."""
     content_type: str = "application/octet-stream"
     status: int = 200
+    says_where: bool = True
+    """Whether a part comes with its `Content-Range`."""
     breaks: list[int] = field(default_factory=list)
     """After how many bytes the next answers break off."""
     ranges: list[str] = field(default_factory=list)
@@ -62,7 +64,7 @@ def _answer(handler: BaseHTTPRequestHandler, server: FileServer) -> None:
         handler.end_headers()
         return
     handler.send_response(206 if start else server.status)
-    if start:
+    if start and server.says_where:
         handler.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
     if server.etag:
         handler.send_header("ETag", server.etag)

@@ -60,6 +60,17 @@ def test_a_file_that_has_become_shorter_is_begun_again(tmp_path: Path) -> None:
     assert (tmp_path / "part").read_bytes() == CONTENT[:50]
 
 
+def test_a_part_that_does_not_say_where_it_belongs_is_not_taken_for_the_file(
+    tmp_path: Path,
+) -> None:
+    with serving_file(CONTENT, breaks=[SHORT] * ATTEMPTS) as server:
+        with pytest.raises(UpstreamError):
+            download(server.url, tmp_path / "part", _ignore)
+        server.says_where = False
+        download(server.url, tmp_path / "part", _ignore)
+    assert (tmp_path / "part").read_bytes() == CONTENT
+
+
 def test_another_address_does_not_go_on_with_this_ones_file(tmp_path: Path) -> None:
     with serving_file(CONTENT, breaks=[SHORT] * ATTEMPTS) as one, pytest.raises(UpstreamError):
         download(one.url, tmp_path / "part", _ignore)
