@@ -98,7 +98,12 @@ def load_checkpoint(network: nn.Module, path: Path) -> None:
             f"{path.name} does not fit {type(network).__name__}: "
             + "; ".join([*differences, *_what_it_is(weights, own)])
         )
-    network.load_state_dict(weights)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:  # sparse tensors, say, or tensors without data
+        raise CheckpointMismatch(
+            f"{path.name} does not fit {type(network).__name__}: it holds tensors of another kind"
+        ) from error
 
 
 def _differences(weights: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> list[str]:

@@ -278,6 +278,20 @@ def test_what_differs_is_named(tmp_path: Path, torch: ModuleType) -> None:
         assert part in refused.value.detail
 
 
+@pytest.mark.parametrize("form", ["sparse", "without data"])
+def test_tensors_that_cannot_be_copied_are_refused(
+    form: str, tmp_path: Path, torch: ModuleType
+) -> None:
+    from gpu_service.runtimes.torch_runtime import load_checkpoint
+
+    network = torch.nn.Linear(3, 2)
+    empty = torch.zeros(2, 3, device="meta")
+    odd = torch.ones(2, 3).to_sparse() if form == "sparse" else empty
+    torch.save({"weight": odd, "bias": torch.ones(2)}, tmp_path / "file.pth")
+    with pytest.raises(CheckpointMismatch, match=r"file\.pth does not fit Linear"):
+        load_checkpoint(network, tmp_path / "file.pth")
+
+
 def test_a_device_that_is_not_there_is_said(
     monkeypatch: pytest.MonkeyPatch, torch: ModuleType
 ) -> None:
