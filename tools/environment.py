@@ -85,7 +85,7 @@ class Environment:
         if self._state().get("torch") == TORCH:
             return
         with self._alone():
-            state = self._state()
+            state = {key: mark for key, mark in self._state().items() if key != "installing"}
             self._write(state | {"installing": "torch"})
             failure = self._install_torch()
             self._write(state if failure else state | {"torch": TORCH})

@@ -142,6 +142,20 @@ def test_where_torch_cannot_be_had_the_set_up_goes_on_but_not_in_ci(
     assert "installing" not in (environment.folder / "lipsync-setup.json").read_text()
 
 
+@pytest.mark.slow
+def test_once_torch_is_there_nothing_is_left_of_an_installation_that_was_stopped(
+    project: Path, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(project / "wheels", "9.0")
+    monkeypatch.setattr("tools.environment.TORCH", "tiny==9.0")
+    environment = Environment(project)
+    shutil.copytree(bare, environment.folder, symlinks=True)
+    marker = environment.folder / "lipsync-setup.json"
+    marker.write_text('{"installing": "torch"}')
+    environment.ensure_torch()
+    assert json.loads(marker.read_text()) == {"torch": "tiny==9.0"}
+
+
 @pytest.mark.parametrize("name", SETS["default"])
 def test_the_dev_lock_holds_the_default_set_at_the_same_versions(name: str) -> None:
     assert pins(ROOT / f"requirements/{name}.txt") <= pins(ROOT / "requirements/dev.txt")
