@@ -1,6 +1,6 @@
 """Finds the faces of a picture in stages, steadies their landmarks, and refuses what is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -26,7 +26,12 @@ _LEFT_EAR, _RIGHT_EAR = 234, 454
 
 
 def find_face(frame: Image, choice: str = "largest") -> Face:
-    """The chosen face of a picture.
+    """The chosen face of a picture: the first of `find_faces`."""
+    return find_faces(frame, choice)[0]
+
+
+def find_faces(frame: Image, choice: str = "largest") -> list[Face]:
+    """The chosen face of a picture, then the others that were met in finding it.
 
     Args:
         frame: The picture.
@@ -46,16 +51,20 @@ def find_face(frame: Image, choice: str = "largest") -> Face:
         # An index counts every face, also those that only a later stage finds.
         chosen = None if choice.isdigit() else choose(faces, choice)
         if chosen is not None:
-            return _large_enough(chosen)
+            return _with_others(chosen, faces)
     chosen = choose(faces, choice)
     if chosen is not None:
-        return _large_enough(chosen)
+        return _with_others(chosen, faces)
     if faces:
         raise NoFaceFound(
             f"no face fits the choice {choice!r}; {len(faces)} found",
             hint="Choose `largest`, an index from the left beginning with 0, or a point on a face.",
         )
     raise NoFaceFound("no face was found in the picture")
+
+
+def _with_others(chosen: Face, faces: list[Face]) -> list[Face]:
+    return [_large_enough(chosen), *(face for face in faces if face is not chosen)]
 
 
 def search(frame: Image) -> Iterator[list[Face]]:
@@ -81,8 +90,12 @@ def choose(faces: list[Face], choice: str) -> Face | None:
         x, y = (int(part) for part in choice.split(","))
         hit = [f for f in faces if f.box.x1 <= x < f.box.x2 and f.box.y1 <= y < f.box.y2]
         return min(hit, key=lambda face: face_width(face.landmarks), default=None)
-    from_left = sorted(faces, key=lambda face: face.box.x1 + face.box.x2)
-    return from_left[int(choice)] if int(choice) < len(faces) else None
+    return from_left(faces)[int(choice)] if int(choice) < len(faces) else None
+
+
+def from_left(faces: Sequence[Face]) -> list[Face]:
+    """The faces in the order in which an index counts them."""
+    return sorted(faces, key=lambda face: face.box.x1 + face.box.x2)
 
 
 def face_width(landmarks: Landmarks) -> float:

@@ -40,6 +40,8 @@ class Follower:
         self._last: Face | None = None
         self._lost = 0
         self._thumbnail: NDArray[np.float32] | None = None
+        self.others: list[Face] = []
+        """The other faces, when the frame was last searched."""
         self.cut = False
         """Whether the last frame began another scene."""
         self.failure = NoFaceFound("no frame of the video shows a face")
@@ -74,6 +76,7 @@ class Follower:
             # An index counts every face, also those that only a later stage finds.
             face = None if anew and self._choice.isdigit() else self._pick(faces)
             if face is not None:
+                self.others = [each for each in faces if each is not face]
                 return face
             # A thorough search costs a third of a second, so not every empty frame gets one.
             if self._lost % self._patience:

@@ -11,7 +11,13 @@ from contracts.errors import MediaTooLarge
 from contracts.limits import MAX_SPEECH_SECONDS
 from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Box, Face, FaceSource, FaceTrack, Frame, Progress
-from gpu_service.faces.detect import bounding_box, face_width, find_face
+from gpu_service.faces.detect import (
+    MAX_SPREAD,
+    bounding_box,
+    face_width,
+    find_faces,
+    from_left,
+)
 from gpu_service.faces.follow import Follower
 
 DARK_LUMA = 55
@@ -52,25 +58,27 @@ def track_faces(
     choice = _in_output(options.face, source.scale)
     if source.kind == "photo":
         frame = next(source.frames())
-        face = find_face(frame, choice)
+        found = find_faces(frame, choice)
         progress("track", 1, 1)
-        return FaceTrack(source, fps, (face,), face_warnings(frame, face))
+        warnings = face_warnings(frame, found[0]) + choice_warnings(found, choice, source.scale)
+        return FaceTrack(source, fps, found[:1], warnings)
     follower = Follower(choice, fps)
     faces: list[Face | None] = []
     cuts: set[int] = set()
-    warnings: tuple[str, ...] = ()
+    warnings = ()
     for frame in islice(source.frames(), num_frames):
         if len(faces) >= MAX_SPEECH_SECONDS * fps:
             raise MediaTooLarge(
                 f"the face video plays for more than {MAX_SPEECH_SECONDS:.0f} s",
                 hint="Shorten the video, or use the length mode `loop`.",
             )
-        found = follower.find(frame)
-        if found is not None:
-            warnings = warnings or face_warnings(frame, found)
+        face = follower.find(frame)
+        if face is not None and not any(faces):
+            found = [face, *follower.others]
+            warnings = face_warnings(frame, face) + choice_warnings(found, choice, source.scale)
         if follower.cut:
             cuts.add(len(faces))
-        faces.append(found)
+        faces.append(face)
         progress("track", len(faces), len(faces))
     if not any(faces):
         raise follower.failure
@@ -135,6 +143,23 @@ def face_warnings(frame: Frame, face: Face) -> tuple[str, ...]:
     if detail < BLURRED * max(luma, 20.0):
         found.append("The face is blurred: a sharper picture gives a clearer mouth.")
     return tuple(found)
+
+
+def choice_warnings(faces: Sequence[Face], choice: str, scale: float) -> tuple[str, ...]:
+    """Which faces there are to choose from, where nobody chose among several.
+
+    Args:
+        faces: Those that were found.
+        choice: As `LipSyncOptions.face` says.
+        scale: Pixels of the output for one pixel of the upload.
+    """
+    if choice != "largest" or len(faces) < 2:
+        return ()
+    places = []
+    for index, face in enumerate(from_left(faces)):
+        corners = ", ".join(str(round(edge / scale)) for edge in face.box)
+        places.append(f"face={index} at ({corners}), score {1 - face.spread / MAX_SPREAD:.2f}")
+    return (f"{len(faces)} faces were found and the largest speaks: {'; '.join(places)}.",)
 
 
 def _in_output(choice: str, scale: float) -> str:

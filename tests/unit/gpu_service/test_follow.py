@@ -1,5 +1,6 @@
 """Staying on one face of a video."""
 
+import re
 from fractions import Fraction
 
 import cv2
@@ -12,7 +13,7 @@ from gpu_service.data import Face, FaceTrack, Frame, no_progress
 from gpu_service.faces.detect import bounding_box, find_face
 from gpu_service.faces.follow import Follower
 from gpu_service.faces.track import smoothed, track_faces
-from tests.media import Film, portrait, scaled
+from tests.media import Film, Photo, portrait, scaled
 
 FPS = Fraction(25)
 SCENE = cv2.GaussianBlur(
@@ -130,3 +131,18 @@ def test_gaps_and_cuts_end_the_averaging() -> None:
     steady = smoothed(faces, {5}, 640, 360)
     found = [None if face is None else centre_x(face) for face in steady]
     assert found == [10, 10, None, 99, 99, 300, 300]
+
+
+def test_where_nobody_chose_among_several_the_faces_are_named() -> None:
+    frame = shot((20, 80), (400, 80))
+    for source in (Film(frame), Photo(frame, scale=0.5)):
+        (said,) = [
+            warning
+            for warning in track_faces(source, FPS, LipSyncOptions(), no_progress).warnings
+            if "faces were found" in warning
+        ]
+        found = re.findall(r"face=(\d) at \((\d+), \d+, (\d+), \d+\), score (0\.\d\d)", said)
+        assert [index for index, *_ in found] == ["0", "1"]
+        left, right = ((int(x1) + int(x2)) / 2 * source.scale for _, x1, x2, _ in found)
+        assert left < 320 < right
+    assert not any("faces were" in said for said in track([frame], "0").warnings)
