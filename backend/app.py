@@ -24,7 +24,7 @@ from backend.speech.fallback import Speaker
 from backend.speech.gtts_voice import GttsVoices
 from backend.staging.store import MediaStore
 from contracts.asgi import BodyLimit
-from contracts.errors import ErrorBody
+from contracts.problem import ErrorBody
 
 
 def create_app(

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from contracts.errors import (
-    PROBLEM_JSON,
     InvalidInput,
     LipSyncError,
     MediaTooLarge,
@@ -14,6 +13,7 @@ from contracts.errors import (
     NotFound,
     UnsupportedMedia,
 )
+from contracts.problem import PROBLEM_JSON
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

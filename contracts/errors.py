@@ -2,34 +2,7 @@
 
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
-PROBLEM_JSON = "application/problem+json"
-
-
-class ErrorBody(BaseModel):
-    """An error on the wire: RFC 9457 problem details with what a person needs to mend it."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    type: str = "about:blank"
-    """URI reference of the error's entry in the catalogue."""
-    title: str
-    """What kind of error this is; the same for every occurrence."""
-    status: int
-    """The HTTP status."""
-    detail: str
-    """What is wrong this time."""
-    code: str
-    """Stable name, as in the catalogue."""
-    hint: str = ""
-    """What to do about it."""
-    field: str = ""
-    """The field of the request that is at fault, such as `image` or an option's name."""
-    retryable: bool = False
-    """Whether the same request may succeed later."""
-    request_id: str = ""
-    """Names the request in the service's log."""
+from contracts.problem import ErrorBody
 
 
 class LipSyncError(Exception):
@@ -329,6 +302,14 @@ class CheckpointMissing(EngineUnavailable):
     code = "CHECKPOINT_MISSING"
     title = "The engine's checkpoint is not installed"
     default_hint = "Install the checkpoint on the GPU host, or use `engine=auto`."
+
+
+class CheckpointMismatch(EngineUnavailable):
+    """A file is damaged, or holds other weights than the engine's network has."""
+
+    code = "CHECKPOINT_MISMATCH"
+    title = "The checkpoint does not fit the engine"
+    default_hint = "Get the file again, or install another: python -m gpu_service weights list"
 
 
 class RenderFailed(EngineError):

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from contracts.errors import ErrorBody
 from contracts.lipsync import LipSyncOptions, RenderReport
+from contracts.problem import ErrorBody
 
 
 class JobState(StrEnum):

@@ -9,8 +9,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from contracts.errors import ErrorBody, GpuAnswerBroken
+from contracts.errors import GpuAnswerBroken
 from contracts.lipsync import RenderReport
+from contracts.problem import ErrorBody
 
 RECORDS_MEDIA_TYPE = "application/vnd.lipsync.records"
 # A report may name every second frame of ten minutes as one without a face.

@@ -10,7 +10,8 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from contracts import limits
-from contracts.errors import PROBLEM_JSON, ErrorBody, LipSyncError
+from contracts.errors import LipSyncError
+from contracts.problem import PROBLEM_JSON, ErrorBody
 from frontend import words
 from frontend.pages import jobs, studio
 from frontend.settings import Settings

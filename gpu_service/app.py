@@ -43,7 +43,9 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings = settings
-    app.state.engines = Engines(settings.engine_names, known_engines)
+    app.state.engines = Engines(
+        settings.engine_names, known_engines, settings.weights_dir, settings.device
+    )
     app.state.renders = Renders(settings.max_concurrent)
     for router in (render.router, engines.router, health.router):
         app.include_router(router)

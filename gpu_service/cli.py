@@ -24,11 +24,12 @@ from contracts.records import ProgressRecord, Record
 from contracts.settings_faults import settings_faults
 from gpu_service.app import create_app
 from gpu_service.engines.facewarp.mouth import write_mouth_track
-from gpu_service.engines.registry import Engines
-from gpu_service.media.decode import decode_sound, speech_chunks
+from gpu_service.engines.registry import ENGINES, Engines
+from gpu_service.media.decode import decode_sound, face_kind, speech_chunks
 from gpu_service.render import RenderRequest, render
 from gpu_service.routes.runs import Renders
 from gpu_service.settings import Settings
+from gpu_service.weights_cli import add_commands
 
 SHUTDOWN_SECONDS: Final = 5
 _MARKS = TypeAdapter(tuple[PhonemeMark, ...])
@@ -76,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 
     engines = commands.add_parser("engines", help="list the engines, and why one is not ready")
     engines.set_defaults(run=_engines)
+
+    add_commands(commands.add_parser("weights", help="the networks' checkpoints on this host"))
 
     track = commands.add_parser("mouth-track", help="write how far the mouth opens, as CSV")
     track.add_argument("speech", type=Path, help="any audio, or a video with sound")
@@ -128,6 +131,10 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
+def _host_engines(settings: Settings) -> Engines:
+    return Engines(settings.engine_names, ENGINES, settings.weights_dir, settings.device)
+
+
 def _render(settings: Settings, options: argparse.Namespace) -> int:
     request = RenderRequest(
         face=options.face.read_bytes(),
@@ -135,7 +142,7 @@ def _render(settings: Settings, options: argparse.Namespace) -> int:
         options=_lipsync_options(options.engine, options.option),
         marks=_read_marks(options.marks),
     )
-    engine = Engines(settings.engine_names).resolve(request.options.engine)
+    engine = _host_engines(settings).resolve(request.options.engine, face_kind(request.face))
     _check_place(options.output)
     # Made beside its place, so that what stands there stays until the new video is whole.
     unfinished = options.output.with_name(f".{options.output.name}.{os.getpid()}.mp4")
@@ -210,7 +217,7 @@ def _say_report(report: RenderReport, seconds: float, output: Path) -> None:
 
 def _engines(settings: Settings, options: argparse.Namespace) -> int:
     del options
-    for status in Engines(settings.engine_names).statuses():
+    for status in _host_engines(settings).statuses():
         _say(f"{status.info.name:12} {'ready' if status.ready else 'not ready'}")
         _say(f"             {status.info.title if status.ready else status.reason}")
     return 0

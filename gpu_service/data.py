@@ -117,6 +117,14 @@ class FaceTrack:
     """One entry a source frame; None where no face was found."""
     warnings: tuple[str, ...] = ()
     """What hurts the picture: a dark, turned, blurred or tiny face."""
+    source_index: Callable[[int], int] | None = None
+    """The source frame that an output frame shows; None starts the source over when it ends."""
+
+    def shown(self, frame_index: int) -> int:
+        """The source frame that an output frame shows."""
+        if self.source_index is None:
+            return frame_index % len(self.faces)
+        return self.source_index(frame_index)
 
 
 class FacePatch(NamedTuple):

@@ -1,12 +1,13 @@
 """A face and a speech in, a video out: the only place where all the stages meet."""
 
+import dataclasses
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +16,21 @@ from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderRepo
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
 from gpu_service.compose import compose
-from gpu_service.data import FacePatch, FaceSource, Frame
+from gpu_service.data import FacePatch, Frame
 from gpu_service.engines.base import Engine
+from gpu_service.engines.registry import engines_for
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
 from gpu_service.media.encode import Encoder, Fragment
-from gpu_service.timeline import Timeline, plan
+from gpu_service.timeline import (
+    Timeline,
+    fit_sound,
+    needed_frames,
+    output_fps,
+    plan,
+    shown_frames,
+    speech_frames,
+)
 
 Emit = Callable[[Record, bytes], None]
 """emit(record, payload): called from the thread that renders; raises to stop the render."""
@@ -85,13 +95,22 @@ def render(
     with clock.stage("decode"):
         source = decode_face(request.face, options.max_height)
         if source.kind not in info.accepts:
-            raise FaceKindUnsupported(f"the engine {info.name} does not animate a {source.kind}")
+            raise FaceKindUnsupported(
+                f"the engine {info.name} does not animate a {source.kind}",
+                hint=f"Engines that do: {', '.join(engines_for(source.kind))}; /engines says what "
+                "each needs.",
+            )
         sound = decode_sound(request.speech)
-        timeline = plan(source, sound, options)
+    fps = output_fps(source, options)
+    mode = options.length_mode if source.kind == "video" else "loop"
+    num_spoken = speech_frames(sound, fps)
     emit(EventRecord(name="engine", value=info.name), b"")
     progress("track", 0, 1)
     with clock.stage("track"):
-        track = track_faces(source, timeline.fps, options, progress)
+        track = track_faces(source, fps, options, progress, needed_frames(num_spoken, mode))
+    timeline = plan(fps, num_spoken, len(track.faces), mode)
+    track = dataclasses.replace(track, source_index=timeline.source_index)
+    sound = fit_sound(sound, timeline)
     progress("prepare", 0, 1)
     with clock.stage("prepare"):
         avatar = engine.prepare(track, options, progress)
@@ -104,7 +123,7 @@ def render(
         sound=sound,
         label=f"AI-generated video; face animated by {info.name} {info.version}, LipSync Studio",
     )
-    frames = _draw(patches, source, timeline.num_frames)
+    frames = _draw(patches, shown_frames(source, timeline))
     # The thread that iterates an engine must also be the one that closes it.
     with closing(frames), closing(encoder):
         untouched = _write(frames, timeline, encoder, clock, emit)
@@ -118,19 +137,16 @@ def render(
         seconds=timeline.seconds,
         stage_seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
         frames_without_face=_ranges(untouched),
-        ignored=_ignored(options, info),
+        ignored=_ignored(options, info, source.kind),
         warnings=track.warnings,
     )
 
 
-def _draw(
-    patches: Iterator[FacePatch], source: FaceSource, num_frames: int
-) -> Generator[tuple[Frame, bool]]:
-    """Each output frame, and whether the engine drew on it; a source that ends starts over."""
-    again = chain.from_iterable(source.frames() for _ in count())
+def _draw(patches: Iterator[FacePatch], frames: Iterator[Frame]) -> Generator[tuple[Frame, bool]]:
+    """Each output frame, and whether the engine drew on it."""
     try:
         patch = next(patches, None)
-        for index, frame in zip(range(num_frames), again, strict=False):
+        for index, frame in enumerate(frames):
             if patch is None or patch.frame_index != index:
                 yield frame, False
                 continue
@@ -188,8 +204,10 @@ def _ranges(indices: Iterable[int]) -> tuple[FrameRange, ...]:
     return tuple(ranges)
 
 
-def _ignored(options: LipSyncOptions, info: EngineInfo) -> tuple[str, ...]:
+def _ignored(options: LipSyncOptions, info: EngineInfo, kind: str) -> tuple[str, ...]:
     """Options that differ from their default and change nothing here."""
     used = _EVERY_ENGINE.union(info.options)
+    if kind == "video":
+        used |= {"length_mode"}
     changed = options.model_dump(exclude_defaults=True)
     return tuple(name for name in changed if name not in used)

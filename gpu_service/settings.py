@@ -1,7 +1,8 @@
 """The GPU host's settings, from GPU_* in the environment or in a .env file."""
 
 import ipaddress
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,8 +28,12 @@ class Settings(BaseSettings):
     token: SecretStr = SecretStr("")
     """What callers send as `Authorization: Bearer ...`; empty asks nobody on loopback, and beyond
     loopback one is made and printed."""
-    engine_order: str = "facewarp"
+    engine_order: str = "wav2lip,facewarp"
     """What `auto` tries, comma-separated: the first engine that is ready renders."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run; `auto` takes a CUDA card where there is one."""
+    weights_dir: Path = Path(".data/weights")
+    """Where installed checkpoints are kept."""
     max_concurrent: Annotated[int, Field(ge=1, le=64)] = 1
     """How many renders may run at the same time; further ones are told to come back later."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES

@@ -11,9 +11,10 @@ import requests
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from contracts.catalogue import from_body
-from contracts.errors import ErrorBody, UpstreamError
+from contracts.errors import UpstreamError
 from contracts.jobs import JobState, JobView, Voice
 from contracts.lipsync import EngineStatus
+from contracts.problem import ErrorBody
 from lipsync_client.multipart import CHUNK_BYTES, MultipartStream, Part
 
 T = TypeVar("T")

@@ -208,9 +208,35 @@ def media_file(
     return file.getvalue()
 
 
+def filmed(frames: Sequence[Frame], ticks: Sequence[int] | None = None, rate: int = 25) -> bytes:
+    """An MP4 of these frames.
+
+    Args:
+        frames: All of one size.
+        ticks: When each is shown, in frames of the rate; one after the other by default.
+        rate: Frames per second.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("libx264", rate=rate, options={"crf": "12"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for tick, pixels in zip(ticks or range(len(frames)), frames, strict=True):
+            picture = av.VideoFrame.from_ndarray(pixels, "bgr24")
+            picture.pts, picture.time_base = tick, Fraction(1, rate)
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
 def portrait() -> Frame:
     """The picture in samples/: one face, smiling with its teeth, 92 pixels from ear to ear."""
     return np.asarray(cv2.imread(str(SAMPLES / "portrait.jpg")), np.uint8)
+
+
+def saved_frame(frame: Frame) -> bytes:
+    """The picture as a PNG file."""
+    return bytes(cv2.imencode(".png", frame)[1])
 
 
 def scaled(frame: Frame, scale: float) -> Frame:

@@ -141,7 +141,7 @@ def _has_screen() -> bool:
 
 
 def _test(arguments: list[str]) -> int:
-    command = [_with_dev(), "-m", "pytest", *arguments]
+    command = [_with_dev(torch=True), "-m", "pytest", *arguments]
     if os.name == "nt":  # there, exec returns to the shell while the new process still runs
         return subprocess.call(command, cwd=ROOT)
     os.chdir(ROOT)
@@ -149,7 +149,7 @@ def _test(arguments: list[str]) -> int:
 
 
 def _check() -> int:
-    python = _with_dev()
+    python = _with_dev(torch=True)
     failed = []
     for name, command in CHECKS.items():
         say(f"{name}:")
@@ -159,7 +159,9 @@ def _check() -> int:
     return 1 if failed else 0
 
 
-def _with_dev() -> str:
+def _with_dev(*, torch: bool = False) -> str:
     environment = Environment()
     environment.ensure("dev")
+    if torch:
+        environment.ensure_torch()
     return os.fspath(environment.python)

@@ -19,7 +19,8 @@ from tools.processes import lines_of
 ROOT = Path(__file__).resolve().parent.parent
 SETS = {"default": ("frontend", "backend", "gpu_service"), "dev": ("dev",)}
 """The locks of each set. The dev lock holds the default set too, at the same versions."""
-
+TORCH = "torch==2.13.0"
+"""In no lock, since its builds differ by the machine's accelerator. Tests of networks need it."""
 
 LIST_DAMAGED = """
 from importlib.metadata import distributions
@@ -75,6 +76,35 @@ class Environment:
                 self._make(name)
         return time.monotonic() - started
 
+    def ensure_torch(self) -> None:
+        """Install torch unless it is there; say so where it can't be had.
+
+        Raises:
+            SetupFailed: It can't be had, and continuous integration must not go on without it.
+        """
+        if self._state().get("torch") == TORCH:
+            return
+        with self._alone():
+            state = {key: mark for key, mark in self._state().items() if key != "installing"}
+            self._write(state | {"installing": "torch"})
+            failure = self._install_torch()
+            self._write(state if failure else state | {"torch": TORCH})
+        if failure and os.environ.get("CI") == "true":
+            raise SetupFailed(failure)
+        if failure:
+            say(f"set-up: {failure}\nset-up: going on; tests that need it are skipped")
+
+    def _install_torch(self) -> str:
+        """Why it could not be installed; empty when it was."""
+        say(f"set-up: installing {TORCH}")
+        lines: list[str] = []
+        try:
+            with lines_of([*self._pip_install(), "--retries=1", TORCH], cwd=self.root) as output:
+                lines.extend(output)
+        except subprocess.CalledProcessError:
+            return f"{TORCH} could not be installed: {lines[-1] if lines else 'pip failed'}"
+        return ""
+
     def _make(self, name: str) -> None:
         state = self._state()
         broken = "installing" in state or version_of(str(self.python)) not in USABLE
@@ -88,7 +118,7 @@ class Environment:
             say(f"set-up: making {self.folder} with Python {platform.python_version()}")
             self._create()
         self._install(name)
-        kept = {other: mark for other, mark in state.items() if other in SETS and not broken}
+        kept = {} if broken else state
         # The dev lock holds the default set as well, at the same versions.
         installed = SETS if name == "dev" else (name,)
         self._write(kept | {each: self._fingerprint(each) for each in installed})
@@ -130,10 +160,13 @@ class Environment:
 
     def _pip(self, name: str) -> list[str]:
         """The command that installs a set."""
-        command = [str(self.python), "-m", "pip", "install", "--no-input", "--only-binary=:all:"]
         # mediapipe's own metadata asks for packages that it never imports, hence --no-deps.
-        command += ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        command = [*self._pip_install(), "--no-deps", "--require-hashes"]
         return command + [f"--requirement={path}" for path in self.locks(name)]
+
+    def _pip_install(self) -> list[str]:
+        options = ["--no-input", "--only-binary=:all:", "--disable-pip-version-check"]
+        return [str(self.python), "-m", "pip", "install", *options]
 
     def differences(self, name: str) -> list[str]:
         """How the installed packages differ from the set's locks."""

@@ -7,9 +7,9 @@ from sqlalchemy import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.database import Base
-from contracts.errors import ErrorBody
 from contracts.jobs import JobStage, JobState, JobView
 from contracts.lipsync import LipSyncOptions, RenderReport
+from contracts.problem import ErrorBody
 
 _NEXT = {
     JobState.QUEUED: {JobState.RUNNING, JobState.CANCELLED},

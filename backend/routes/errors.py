@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from contracts.asgi import framework_error, problem_headers
 from contracts.catalogue import catalogue
 from contracts.errors import (
-    PROBLEM_JSON,
     InvalidInput,
     LipSyncError,
     MediaTooLarge,
@@ -22,6 +21,7 @@ from contracts.errors import (
     OptionRejected,
 )
 from contracts.lipsync import LipSyncOptions
+from contracts.problem import PROBLEM_JSON
 
 log = logging.getLogger(__name__)
 router = APIRouter(tags=["about"])

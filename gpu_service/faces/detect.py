@@ -1,6 +1,6 @@
 """Finds the faces of a picture in stages, steadies their landmarks, and refuses what is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -23,11 +23,18 @@ MAX_SPREAD = 0.011
 also blurred, tilted or turned by 45 degrees, were measured to 0.0096, other things from 0.018."""
 # Shift right and down, in face extents, and zoom of each crop.
 _JITTER = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.04), (-0.03, 0.02, 0.96), (0.0, -0.03, 1.08))
+# Two opposite moves for each frame of a video: half the time, and the noise of 4 crops by 1.5.
+_FOLLOW_JITTER = _JITTER[1:3]
 _LEFT_EAR, _RIGHT_EAR = 234, 454
 
 
 def find_face(frame: Image, choice: str = "largest") -> Face:
-    """The chosen face of a picture.
+    """The chosen face of a picture: the first of `find_faces`."""
+    return find_faces(frame, choice)[0]
+
+
+def find_faces(frame: Image, choice: str = "largest") -> list[Face]:
+    """The chosen face of a picture, then the others that were met in finding it.
 
     Args:
         frame: The picture.
@@ -43,20 +50,14 @@ def find_face(frame: Image, choice: str = "largest") -> Face:
             f"the picture is {width}x{height} pixels; a face of {MIN_FACE_PX} has no room in it"
         )
     faces: list[Face] = []
-    for candidates in _stages(frame):
-        for candidate in candidates:
-            if any(_same(candidate, face.landmarks) for face in faces):
-                continue
-            face = refine(frame, candidate)
-            if face is not None and not any(_same(face.landmarks, f.landmarks) for f in faces):
-                faces.append(face)
+    for faces in search(frame):
         # An index counts every face, also those that only a later stage finds.
         chosen = None if choice.isdigit() else choose(faces, choice)
         if chosen is not None:
-            return _large_enough(chosen)
+            return _with_others(chosen, faces)
     chosen = choose(faces, choice)
     if chosen is not None:
-        return _large_enough(chosen)
+        return _with_others(chosen, faces)
     if faces:
         raise NoFaceFound(
             f"no face fits the choice {choice!r}; {len(faces)} found",
@@ -64,6 +65,23 @@ def find_face(frame: Image, choice: str = "largest") -> Face:
             field="face",
         )
     raise NoFaceFound("no face was found in the picture")
+
+
+def _with_others(chosen: Face, faces: list[Face]) -> list[Face]:
+    return [_large_enough(chosen), *(face for face in faces if face is not chosen)]
+
+
+def search(frame: Image) -> Iterator[list[Face]]:
+    """The faces found so far, after each stage of a search that grows more thorough."""
+    faces: list[Face] = []
+    for candidates in _stages(frame):
+        for candidate in candidates:
+            if any(_same(candidate, face.landmarks) for face in faces):
+                continue
+            face = refine(frame, candidate)
+            if face is not None and not any(_same(face.landmarks, f.landmarks) for f in faces):
+                faces.append(face)
+        yield faces
 
 
 def choose(faces: list[Face], choice: str) -> Face | None:
@@ -76,8 +94,12 @@ def choose(faces: list[Face], choice: str) -> Face | None:
         x, y = (int(part) for part in choice.split(","))
         hit = [f for f in faces if f.box.x1 <= x < f.box.x2 and f.box.y1 <= y < f.box.y2]
         return min(hit, key=lambda face: face_width(face.landmarks), default=None)
-    from_left = sorted(faces, key=lambda face: face.box.x1 + face.box.x2)
-    return from_left[int(choice)] if int(choice) < len(faces) else None
+    return from_left(faces)[int(choice)] if int(choice) < len(faces) else None
+
+
+def from_left(faces: Sequence[Face]) -> list[Face]:
+    """The faces in the order in which an index counts them."""
+    return sorted(faces, key=lambda face: face.box.x1 + face.box.x2)
 
 
 def face_width(landmarks: Landmarks) -> float:
@@ -85,14 +107,21 @@ def face_width(landmarks: Landmarks) -> float:
     return float(np.linalg.norm(landmarks[_LEFT_EAR, :2] - landmarks[_RIGHT_EAR, :2]))
 
 
-def refine(frame: Image, landmarks: Landmarks) -> Face | None:
+def follow(frame: Image, face: Face) -> Face | None:
+    """The same face in the next frame of a video; None where it is not near its old place."""
+    return refine(frame, face.landmarks, _FOLLOW_JITTER)
+
+
+def refine(
+    frame: Image, landmarks: Landmarks, jitter: tuple[tuple[float, float, float], ...] = _JITTER
+) -> Face | None:
     """Steadier landmarks: the mean over jittered crops of the face; None where it is no face.
 
     A picture of something else gives landmarks too, but they move when the crop moves.
     """
-    found = [_in_crop(frame, landmarks, *jitter) for jitter in _JITTER]
+    found = [_in_crop(frame, landmarks, *moved) for moved in jitter]
     sure = [points for points in found if points is not None]
-    if len(sure) < len(_JITTER):
+    if len(sure) < len(jitter):
         return None
     stack = np.stack(sure)
     mean = stack.mean(axis=0)
@@ -102,7 +131,7 @@ def refine(frame: Image, landmarks: Landmarks) -> Face | None:
     score = float(spread.mean()) / max(width, 1.0)
     if score > MAX_SPREAD:
         return None
-    return Face(_box(mean, frame), mean.astype(np.float32), score)
+    return Face(bounding_box(mean, frame.shape[1], frame.shape[0]), mean.astype(np.float32), score)
 
 
 def _stages(frame: Image) -> Iterator[list[Landmarks]]:
@@ -171,8 +200,8 @@ def _same(one: Landmarks, other: Landmarks) -> bool:
     return _distance(one, other) < 0.4 * max(face_width(one), face_width(other))
 
 
-def _box(landmarks: Landmarks, frame: Image) -> Box:
-    height, width = frame.shape[:2]
+def bounding_box(landmarks: Landmarks, width: int, height: int) -> Box:
+    """The landmarks' bounding box within a picture of that size."""
     low = np.floor(landmarks[:, :2].min(axis=0)).astype(int)
     high = np.ceil(landmarks[:, :2].max(axis=0)).astype(int) + 1
     x1, y1 = min(max(int(low[0]), 0), width - 1), min(max(int(low[1]), 0), height - 1)

@@ -1,14 +1,24 @@
 """Where the chosen face is in every frame of a photo or a video, and what hurts its picture."""
 
+from collections.abc import Sequence, Set
 from fractions import Fraction
+from itertools import islice
 
 import cv2
 import numpy as np
 
-from contracts.errors import NoFaceFound
+from contracts.errors import MediaTooLarge
+from contracts.limits import MAX_SPEECH_SECONDS
 from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Box, Face, FaceSource, FaceTrack, Frame, Progress
-from gpu_service.faces.detect import face_width, find_face
+from gpu_service.faces.detect import (
+    MAX_SPREAD,
+    bounding_box,
+    face_width,
+    find_faces,
+    from_left,
+)
+from gpu_service.faces.follow import Follower
 
 DARK_LUMA = 55
 """Median brightness of a face below which it counts as dark, of 255."""
@@ -19,11 +29,17 @@ SMALL_PX = 90
 BLURRED = 0.06
 """Fine detail of a face, relative to its brightness, below which it counts as blurred: sharp faces
 were measured from 0.2 up, faces blurred over a fiftieth of their width at 0.07 and less."""
+SMOOTH_REACH = 2
+"""Frames before and after a frame over which the face's place is averaged."""
 _NOSE_TIP, _LEFT_EAR, _RIGHT_EAR = 1, 234, 454
 
 
 def track_faces(
-    source: FaceSource, fps: Fraction, options: LipSyncOptions, progress: Progress
+    source: FaceSource,
+    fps: Fraction,
+    options: LipSyncOptions,
+    progress: Progress,
+    num_frames: int | None = None,
 ) -> FaceTrack:
     """Find the chosen face in every source frame.
 
@@ -32,30 +48,79 @@ def track_faces(
         fps: Frame rate of the output.
         options: `face` says which face.
         progress: Told of each frame, in frames.
+        num_frames: How many of the first frames are looked at; None looks at all.
 
     Raises:
         NoFaceFound: A photo shows no such face, or a video shows none in any frame.
-        FaceTooSmall: A photo's face is too small.
+        FaceTooSmall: The face is too small.
+        MediaTooLarge: All frames are needed, and they are more than a render may have.
     """
     choice = _in_output(options.face, source.scale)
+    if source.kind == "photo":
+        frame = next(source.frames())
+        found = find_faces(frame, choice)
+        progress("track", 1, 1)
+        warnings = face_warnings(frame, found[0]) + choice_warnings(found, choice, source.scale)
+        return FaceTrack(source, fps, found[:1], warnings)
+    follower = Follower(choice, fps)
     faces: list[Face | None] = []
-    warnings: tuple[str, ...] = ()
-    failure = NoFaceFound("the video has no frames")
-    for frame in source.frames():
-        try:
-            face = find_face(frame, choice)
-        except NoFaceFound as error:
-            if source.kind == "photo":
-                raise
-            faces.append(None)
-            failure = error
-        else:
-            warnings = warnings or face_warnings(frame, face)
-            faces.append(face)
+    cuts: set[int] = set()
+    warnings = ()
+    for frame in islice(source.frames(), num_frames):
+        if len(faces) >= MAX_SPEECH_SECONDS * fps:
+            raise MediaTooLarge(
+                f"the face video plays for more than {MAX_SPEECH_SECONDS:.0f} s",
+                hint="Shorten the video, or use the length mode `loop`.",
+            )
+        face = follower.find(frame)
+        if face is not None and not any(faces):
+            found = [face, *follower.others]
+            warnings = face_warnings(frame, face) + choice_warnings(found, choice, source.scale)
+        if follower.cut:
+            cuts.add(len(faces))
+        faces.append(face)
         progress("track", len(faces), len(faces))
     if not any(faces):
-        raise failure
-    return FaceTrack(source, fps, tuple(faces), warnings)
+        raise follower.failure
+    return FaceTrack(source, fps, smoothed(faces, cuts, source.width, source.height), warnings)
+
+
+def smoothed(
+    faces: Sequence[Face | None], cuts: Set[int], width: int, height: int
+) -> tuple[Face | None, ...]:
+    """The faces without the detector's jitter: each the mean of five frames, itself in the middle.
+
+    Frames before a cut or beyond a gap don't count. Near them the mean is over three frames or
+    one, so that it stays centred and a face that moves evenly is not held back.
+
+    Args:
+        faces: The face in each frame.
+        cuts: Frames that begin a scene.
+        width: Of the frames, in pixels.
+        height: Likewise.
+    """
+    steady: list[Face | None] = []
+    start = 0
+    for index in range(1, len(faces) + 1):
+        ends = index == len(faces) or index in cuts or (faces[index] is None)
+        if ends or faces[index - 1] is None:
+            steady += _steady(faces[start:index], width, height)
+            start = index
+    return tuple(steady)
+
+
+def _steady(run: Sequence[Face | None], width: int, height: int) -> list[Face | None]:
+    """A run of frames of one scene, all with a face or all without."""
+    found = [face for face in run if face is not None]
+    if len(found) < len(run):
+        return list(run)
+    points = np.stack([face.landmarks for face in found])
+    steady: list[Face | None] = []
+    for index, face in enumerate(found):
+        reach = min(SMOOTH_REACH, index, len(found) - 1 - index)
+        mean = points[index - reach : index + reach + 1].mean(axis=0)
+        steady.append(Face(bounding_box(mean, width, height), mean, face.spread))
+    return steady
 
 
 def face_warnings(frame: Frame, face: Face) -> tuple[str, ...]:
@@ -78,6 +143,23 @@ def face_warnings(frame: Frame, face: Face) -> tuple[str, ...]:
     if detail < BLURRED * max(luma, 20.0):
         found.append("The face is blurred: a sharper picture gives a clearer mouth.")
     return tuple(found)
+
+
+def choice_warnings(faces: Sequence[Face], choice: str, scale: float) -> tuple[str, ...]:
+    """Which faces there are to choose from, where nobody chose among several.
+
+    Args:
+        faces: Those that were found.
+        choice: As `LipSyncOptions.face` says.
+        scale: Pixels of the output for one pixel of the upload.
+    """
+    if choice != "largest" or len(faces) < 2:
+        return ()
+    places = []
+    for index, face in enumerate(from_left(faces)):
+        corners = ", ".join(str(round(edge / scale)) for edge in face.box)
+        places.append(f"face={index} at ({corners}), score {1 - face.spread / MAX_SPREAD:.2f}")
+    return (f"{len(faces)} faces were found and the largest speaks: {'; '.join(places)}.",)
 
 
 def _in_output(choice: str, scale: float) -> str:

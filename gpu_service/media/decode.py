@@ -110,10 +110,17 @@ class Video:
     kind: Literal["photo", "video"] = "video"
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame in order, upright and at the output's size; damaged ones are left out."""
+        """The picture at each tick of the rate, upright and at the output's size.
+
+        A picture stays until the next one comes, however uneven their times are and also where
+        damaged ones lie between.
+        """
         with _open(self.data) as container:
-            for picture in _pictures(container):
-                yield resized(picture, self.width, self.height)
+            pictures = (
+                (time, resized(picture, self.width, self.height))
+                for time, picture in _pictures(container)
+            )
+            yield from _at_rate(pictures, self.fps or DEFAULT_VIDEO_RATE)
 
 
 def decode_face(data: bytes, max_height: int) -> FaceSource:
@@ -138,6 +145,11 @@ def decode_face(data: bytes, max_height: int) -> FaceSource:
             "HEIC pictures can't be read here", hint="Save the picture as JPEG and send that."
         )
     return _open_video(data, max_height)
+
+
+def face_kind(data: bytes) -> Literal["photo", "video"]:
+    """What a face's first bytes say it is, before anything is decoded; it may yet be neither."""
+    return "video" if _kind(data) == "stream" else "photo"
 
 
 def decode_sound(data: bytes) -> Sound:
@@ -180,7 +192,7 @@ def _open_video(data: bytes, max_height: int) -> Video:
         num_pixels = stream.codec_context.width * stream.codec_context.height
         if num_pixels > MAX_IMAGE_PIXELS:
             raise ImageTooLarge(f"the video's pictures have {num_pixels} pixels each")
-        first = next(_pictures(container), None)
+        _, first = next(_pictures(container), (None, None))
         if first is None:
             raise UndecodableMedia("not one picture of the video can be decoded")
         rate = stream.average_rate or stream.guessed_rate or DEFAULT_VIDEO_RATE
@@ -196,11 +208,30 @@ def _has_video(container: InputContainer) -> bool:
     )
 
 
-def _pictures(container: InputContainer) -> Iterator[Image]:
+def _pictures(container: InputContainer) -> Iterator[tuple[float | None, Image]]:
+    """Each picture, upright, and its time in seconds where the file tells it."""
     for frame in _frames_of(container, container.streams.video[0]):
         pixels = frame.reformat(format="bgr24", interpolation=EXACT).to_ndarray()
         # The display matrix turns counter-clockwise, as rot90 does.
-        yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)), np.uint8)
+        upright = np.rot90(pixels, round(frame.rotation / 90))
+        yield frame.time, np.ascontiguousarray(upright, np.uint8)
+
+
+def _at_rate(pictures: Iterable[tuple[float | None, Image]], fps: Fraction) -> Iterator[Image]:
+    """The picture that is to be seen at each tick; one without a time lasts for one tick."""
+    start: float | None = None
+    ticks, last = 0, None
+    for time, picture in pictures:
+        if last is not None:
+            begins = ticks + 1 if time is None or start is None else round((time - start) * fps)
+            for _ in range(begins - ticks):
+                yield last
+            ticks = max(ticks, begins)
+        elif time is not None:
+            start = time
+        last = picture
+    if last is not None:
+        yield last
 
 
 def _frames_of(container: InputContainer, stream: Any) -> Iterator[Any]:

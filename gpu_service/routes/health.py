@@ -26,7 +26,9 @@ def get_health(request: Request) -> HealthView:
     """Open to all: device, engines that are ready, and how busy the host is."""
     state = request.app.state
     statuses = state.engines.statuses()
+    devices = {status.device for status in statuses if status.ready}
     return HealthView(
+        device="cuda" if "cuda" in devices else "cpu",
         engines_ready=tuple(status.info.name for status in statuses if status.ready),
         renders_running=state.renders.running,
         renders_max=state.settings.max_concurrent,

@@ -16,16 +16,14 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.background import BackgroundTask
 
 from contracts.errors import (
-    PROBLEM_JSON,
     Cancelled,
-    CheckpointMissing,
-    ErrorBody,
     InvalidInput,
     LipSyncError,
     OptionRejected,
 )
 from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
+from contracts.problem import PROBLEM_JSON, ErrorBody
 from contracts.records import (
     RECORDS_MEDIA_TYPE,
     EndRecord,
@@ -35,7 +33,9 @@ from contracts.records import (
     ProgressRecord,
     encode_record,
 )
+from gpu_service.engines.base import Engine
 from gpu_service.engines.registry import Engines
+from gpu_service.media.decode import face_kind
 from gpu_service.render import Emit, RenderRequest, render
 from gpu_service.routes.errors import rejected_fields
 from gpu_service.routes.runs import Renders, Run
@@ -110,12 +110,6 @@ async def post_run_wav2lip(
     ] = "wav2lip",
 ) -> Response:
     """Render with Wav2Lip, or with another engine if asked; `X-Engine` says which."""
-    engines: Engines = request.app.state.engines
-    if engine == "wav2lip" and engine not in engines.known:
-        raise CheckpointMissing(
-            "this host has no Wav2Lip checkpoint",
-            hint="Send engine=auto to render with an engine that is ready.",
-        )
     order = RenderRequest(
         face=await image.read(),
         speech=await audio.read(),
@@ -158,8 +152,12 @@ async def _answer_video(request: Request, order: RenderRequest, render_id: str) 
 def _render_video(engines: Engines, order: RenderRequest, emit: Emit) -> Video:
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
         file = Path(folder) / "video.mp4"
-        report = render(order, engines.resolve(order.options.engine), emit, file)
+        report = render(order, _engine(engines, order), emit, file)
         return Video(report, file.read_bytes())
+
+
+def _engine(engines: Engines, order: RenderRequest) -> Engine[Any]:
+    return engines.resolve(order.options.engine, face_kind(order.face))
 
 
 async def _answer_records(request: Request, order: RenderRequest, render_id: str) -> Response:
@@ -182,7 +180,7 @@ async def _answer_records(request: Request, order: RenderRequest, render_id: str
 
 
 def _render_records(engines: Engines, order: RenderRequest, emit: Emit) -> RenderReport:
-    return render(order, engines.resolve(order.options.engine), emit)
+    return render(order, _engine(engines, order), emit)
 
 
 def _gone() -> Cancelled:

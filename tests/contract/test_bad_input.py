@@ -10,7 +10,7 @@ import requests
 from PIL import Image
 
 from contracts.catalogue import catalogue
-from contracts.errors import PROBLEM_JSON
+from contracts.problem import PROBLEM_JSON
 from gpu_service.app import create_app as create_gpu_app
 from gpu_service.settings import Settings as GpuSettings
 from tests.fakes.gpu_host import gpu_host

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +20,11 @@ from gpu_service.data import (
 )
 from gpu_service.engines.base import Engine
 from gpu_service.engines.registry import ENGINES, Engines
+from gpu_service.engines.wav2lip.engine import Wav2LipEngine
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face
 from tests.fakes.engine import CountingEngine
+from tests.fakes.generator import FakeGenerators, installed
 from tests.media import SAMPLES, Counted, babble, cut, marks_of, silence
 
 OPTIONS = LipSyncOptions(motion="still", max_height=384)
@@ -37,13 +40,18 @@ class Prepared(NamedTuple):
         return self.engine.render(self.avatar, speech, OPTIONS)
 
 
+def engine_named(name: str, folder: Path) -> Engine[Any]:
+    if name == CountingEngine.info.name:
+        return CountingEngine()
+    if name == Wav2LipEngine.info.name:
+        # The true network takes 35 ms a frame; test_wav2lip.py renders with it.
+        return Wav2LipEngine(installed(folder, "wav2lip"), "cpu", FakeGenerators)
+    return Engines(order=(name,)).resolve(name)
+
+
 @pytest.fixture(scope="module", params=[CountingEngine.info.name, *ENGINES])
-def prepared(request: pytest.FixtureRequest) -> Prepared:
-    engine: Engine[Any] = (
-        CountingEngine()
-        if request.param == CountingEngine.info.name
-        else Engines(order=(request.param,)).resolve(request.param)
-    )
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    engine = engine_named(request.param, tmp_path_factory.mktemp("weights"))
     source = decode_face((SAMPLES / "portrait.jpg").read_bytes(), OPTIONS.max_height)
     track = track_faces(source, FPS, OPTIONS, no_progress)
     return Prepared(engine, engine.prepare(track, OPTIONS, no_progress))

@@ -28,6 +28,7 @@ from contracts.records import (
     decode_records,
 )
 from gpu_service.app import create_app
+from gpu_service.engines.registry import ENGINES
 from gpu_service.settings import Settings
 from tests.fakes.gated_engine import GatedEngine
 from tests.fakes.serving import serving
@@ -39,6 +40,7 @@ KNOWN = {
     "gated": "tests.fakes.gated_engine:GatedEngine",
     "broken": "tests.fakes.gated_engine:BrokenEngine",
     "absent": "gpu_service.no_such_module:Engine",
+    "wav2lip": ENGINES["wav2lip"],
 }
 PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()
 SPEECH = wav(tone(1.0, 16_000), 16_000)
@@ -48,8 +50,12 @@ TIMEOUT = 60
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[str]:
-    settings = Settings(engine_order="absent,counting", max_upload_bytes=MAX_UPLOAD_BYTES)
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = Settings(
+        engine_order="absent,wav2lip,counting",
+        max_upload_bytes=MAX_UPLOAD_BYTES,
+        weights_dir=tmp_path_factory.mktemp("weights"),
+    )
     with serving(create_app(settings, KNOWN)) as url:
         yield url
 
@@ -307,7 +313,7 @@ def test_run_wav2lip_says_that_the_checkpoint_is_missing_unless_auto_is_asked_fo
 ) -> None:
     files = {"image": PORTRAIT, "audio": SPEECH}
     refused = requests.post(f"{host}/run-wav2lip", files=files, timeout=TIMEOUT)
-    assert "engine=auto" in problem(refused, 503, "CHECKPOINT_MISSING")["hint"]
+    assert "weights add" in problem(refused, 503, "CHECKPOINT_MISSING")["hint"]
     answer = requests.post(
         f"{host}/run-wav2lip", files=files, data={"engine": "auto"}, timeout=TIMEOUT
     )
@@ -322,7 +328,7 @@ def test_engines_say_which_are_ready_and_why_one_is_not(host: str) -> None:
     assert set(statuses) == set(KNOWN)
     assert statuses["counting"].ready
     assert "pip install" in statuses["absent"].reason
-    assert set(health(host)["engines_ready"]) == set(KNOWN) - {"absent"}
+    assert set(health(host)["engines_ready"]) == set(KNOWN) - {"absent", "wav2lip"}
 
 
 def test_without_a_token_programs_may_call_and_web_pages_may_not() -> None:

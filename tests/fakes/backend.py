@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 from flask import Flask, Request, Response, jsonify, request, send_file
 from werkzeug.serving import make_server
 
-from contracts.errors import PROBLEM_JSON, GpuUnreachable, JobNotFound, LipSyncError, NotAuthorized
+from contracts.errors import GpuUnreachable, JobNotFound, LipSyncError, NotAuthorized
 from contracts.jobs import JobStage, JobState, JobView, Voice
 from contracts.lipsync import EngineInfo, EngineStatus, LipSyncOptions, RenderReport
+from contracts.problem import PROBLEM_JSON
 
 VOICES = [
     Voice(id="gtts:en", name="English (online)", language="en", online=True, marks=False),

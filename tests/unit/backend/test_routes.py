@@ -7,9 +7,10 @@ import pytest
 import requests
 
 from contracts.catalogue import catalogue
-from contracts.errors import PROBLEM_JSON, EngineUnavailable
+from contracts.errors import EngineUnavailable
 from contracts.jobs import JobState, JobView
 from contracts.lipsync import LipSyncOptions
+from contracts.problem import PROBLEM_JSON
 from lipsync_client.client import LipSync
 from tests.fakes.gpu_host import ENGINE, gpu_host
 from tests.fakes.running_backend import running_backend

@@ -3,7 +3,8 @@
 import pytest
 
 from contracts.catalogue import catalogue, from_body
-from contracts.errors import Busy, EngineBusy, ErrorBody, LipSyncError, NoFaceFound, UpstreamError
+from contracts.errors import Busy, EngineBusy, LipSyncError, NoFaceFound, UpstreamError
+from contracts.problem import ErrorBody
 
 
 def test_every_error_has_a_code_of_its_own() -> None:

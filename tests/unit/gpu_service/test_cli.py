@@ -11,7 +11,6 @@ import requests
 from starlette.types import ASGIApp
 
 from gpu_service.cli import main
-from gpu_service.engines.registry import ENGINES
 from tests.fakes.serving import serving
 from tests.media import SAMPLES, media_file, picture, saved, tone, wav
 
@@ -130,11 +129,17 @@ def test_a_wrong_setting_is_named_and_exits_with_2(
     assert capsys.readouterr().err.startswith("GPU_PORT: ")
 
 
-def test_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_engines_are_listed_ready_or_with_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPU_WEIGHTS_DIR", str(tmp_path))
     assert main(["engines"]) == 0
     said = capsys.readouterr().out
-    for name in ENGINES:
-        assert re.search(rf"^{name} +ready$", said, re.MULTILINE)
+    assert re.findall(r"^(\w+) +(ready|not ready)$", said, re.MULTILINE) == [
+        ("facewarp", "ready"),
+        ("wav2lip", "not ready"),
+    ]
+    assert "weights add" in said
 
 
 def test_the_mouth_track_has_25_rows_a_second(tmp_path: Path) -> None:

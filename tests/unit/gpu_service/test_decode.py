@@ -21,7 +21,7 @@ from contracts.errors import (
 from contracts.marks import PhonemeMark
 from gpu_service.data import SPEECH_RATE, Samples, Sound
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
-from tests.media import media_file, picture, saved, tone, wav
+from tests.media import filmed, media_file, picture, saved, tone, wav
 
 PLAYLISTS = {
     "ffconcat": b"ffconcat version 1.0\nfile other.mp4\n",
@@ -272,3 +272,29 @@ def test_a_voice_without_marks_gives_none_and_a_silent_one_gives_an_empty_list()
     sound = Sound(tone(0.3, 16_000), 16_000)
     assert {chunk.marks for chunk in speech_chunks(sound)} == {None}
     assert {chunk.marks for chunk in speech_chunks(sound, [])} == {()}
+
+
+def test_a_video_of_uneven_rate_keeps_its_time() -> None:
+    levels = (0, 40, 80, 120, 160, 200)
+    frames = [np.full((64, 64, 3), level, np.uint8) for level in levels]
+    # Five pictures in the first fifth of a second, then one that stays to the end.
+    ticks = [0, 1, 2, 3, 4, 20]
+    video = decode_face(filmed(frames, ticks, rate=25), 1080)
+    assert video.fps is not None
+    seen = [round(float(frame.mean()) / 40) for frame in video.frames()]
+    for index, shown in enumerate(seen):
+        second = index / float(video.fps)
+        latest = max(number for number, tick in enumerate(ticks) if tick / 25 <= second + 0.06)
+        earliest = max(
+            number for number, tick in enumerate(ticks) if tick / 25 <= second - 0.06 or tick == 0
+        )
+        assert earliest <= shown <= latest
+    assert seen[-1] == 5
+    assert len(seen) == pytest.approx(0.8 * float(video.fps) + 1, abs=1)
+
+
+def test_pictures_faster_than_the_highest_rate_keep_their_time() -> None:
+    frames = [np.full((64, 64, 3), 2 * index, np.uint8) for index in range(120)]
+    video = decode_face(filmed(frames, rate=120), 1080)
+    assert video.fps == 60
+    assert len(list(video.frames())) == pytest.approx(60, abs=1)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,10 +15,10 @@ from contracts.errors import Cancelled, FaceKindUnsupported, NoFaceFound, Render
 from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
-from gpu_service.data import Box, FacePatch, FaceTrack, Progress, SpeechChunk
+from gpu_service.data import Box, FacePatch, FaceTrack, Frame, Progress, SpeechChunk
 from gpu_service.render import RenderRequest, render
 from tests.fakes.engine import CountingEngine
-from tests.media import SAMPLES, media_file, picture, saved, tone, wav
+from tests.media import SAMPLES, filmed, media_file, picture, portrait, saved, tone, wav
 
 PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()
 OPTIONS = LipSyncOptions(max_height=384)
@@ -51,6 +52,20 @@ class MarkingEngine(CountingEngine):
         for chunk in speech:
             self.chunks.append(chunk)
             yield chunk
+
+
+class TrackedEngine(CountingEngine):
+    """Draws only where the source frame shows a face."""
+
+    def prepare(self, track: FaceTrack, options: LipSyncOptions, progress: Progress) -> Any:
+        return track
+
+    def render(
+        self, avatar: Any, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        for patch in super().render(avatar.fps, speech, options):
+            if avatar.faces[avatar.shown(patch.frame_index)] is not None:
+                yield patch
 
 
 class PhotoEngine(CountingEngine):
@@ -94,13 +109,13 @@ class Road:
         self.records.append(record)
         self.payloads.append(payload)
 
+    def pictures(self) -> list[Frame]:
+        with av.open(io.BytesIO(self.data)) as video:
+            return [frame.to_ndarray(format="bgr24") for frame in video.decode(video=0)]
+
     def numbers(self) -> list[int]:
         """The frame number that each frame of the video shows."""
-        with av.open(io.BytesIO(self.data)) as video:
-            corners = [
-                frame.to_ndarray(format="bgr24")[8 : MARKER - 8, 8 : MARKER - 8].mean()
-                for frame in video.decode(video=0)
-            ]
+        corners = [frame[8 : MARKER - 8, 8 : MARKER - 8].mean() for frame in self.pictures()]
         return [round((corner - 16) / 4) for corner in corners]
 
 
@@ -226,3 +241,41 @@ def test_a_caller_who_goes_stops_the_engine_in_its_own_thread(stop_at: int) -> N
     assert len(engine.chunks) < 60
     assert len(engine.closed_in) == (1 if engine.iterated_in else 0)
     assert set(engine.closed_in) <= {threading.get_ident()}
+
+
+FILM = filmed([portrait()] * 6 + [np.full_like(portrait(), 128)] * 4)
+"""Ten frames, of which the last four show no face."""
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_frames", "faceless"),
+    [
+        ("loop", 25, [(6, 9), (16, 19)]),
+        ("bounce", 25, [(6, 12), (24, 24)]),
+        ("cut_off", 10, [(6, 9)]),
+        ("silence", 25, [(6, 24)]),
+        ("remap", 25, [(15, 24)]),
+    ],
+)
+def test_a_video_is_as_long_as_its_length_mode_says_and_frames_without_a_face_pass_through(
+    mode: str, num_frames: int, faceless: list[tuple[int, int]]
+) -> None:
+    options = LipSyncOptions.model_validate({"max_height": 384, "length_mode": mode})
+    road = Road(TrackedEngine(), options=options, face=FILM)
+    assert road.report.num_frames == len(road.numbers()) == num_frames
+    found = [(each.first, each.last) for each in road.report.frames_without_face]
+    assert found == faceless
+    assert road.report.ignored == ()
+    with av.open(io.BytesIO(road.data)) as video:
+        sound = sum(frame.samples for frame in video.decode(audio=0)) / 48_000
+    assert sound == pytest.approx(num_frames / 25, abs=0.05)
+    grey = [index for first, last in faceless for index in range(first, last + 1)]
+    for index, pixels in enumerate(road.pictures()):
+        assert (pixels[200:].std() < 8) == (index in grey)
+
+
+def test_silence_lets_a_longer_video_play_on() -> None:
+    options = LipSyncOptions(max_height=384, length_mode="silence")
+    road = Road(CountingEngine(), 0.2, options=options, face=FILM)
+    assert road.report.num_frames == 10
+    assert road.report.seconds == pytest.approx(0.4)

@@ -1,19 +1,38 @@
-"""How many frames show a sound."""
+"""Which source frame each output frame shows, and how long the output is."""
 
+from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from contracts.lipsync import LipSyncOptions
+from contracts.lipsync import LengthMode, LipSyncOptions
 from gpu_service.data import Sound
 from gpu_service.media.decode import decode_face
-from gpu_service.timeline import plan
-from tests.media import media_file, picture, saved
+from gpu_service.timeline import (
+    Timeline,
+    fit_sound,
+    needed_frames,
+    output_fps,
+    plan,
+    shown_frames,
+    speech_frames,
+)
+from tests.media import Film, Photo, media_file, picture, saved, tone
+
+FPS = Fraction(25)
+MODES: tuple[LengthMode, ...] = get_args(LengthMode)
 
 
 def silent(num_samples: int, sample_rate: int) -> Sound:
     return Sound(np.zeros((1, num_samples), np.float32), sample_rate)
+
+
+def order(num_spoken: int, num_filmed: int, mode: LengthMode) -> list[int]:
+    timeline = plan(FPS, num_spoken, num_filmed, mode)
+    return [timeline.source_index(index) for index in range(timeline.num_frames)]
 
 
 @pytest.mark.parametrize(
@@ -24,7 +43,8 @@ def test_a_photo_lasts_as_long_as_the_sound_at_the_rate_asked_for(
     num_samples: int, fps: float, num_frames: int
 ) -> None:
     photo = decode_face(saved(picture(), "PNG"), 1080)
-    timeline = plan(photo, silent(num_samples, 16_000), LipSyncOptions(fps=fps))
+    rate = output_fps(photo, LipSyncOptions(fps=fps))
+    timeline = plan(rate, speech_frames(silent(num_samples, 16_000), rate), 1, "loop")
     assert float(timeline.fps) == pytest.approx(fps)
     assert timeline.num_frames == num_frames
     if num_samples > 16_000 / fps:
@@ -33,4 +53,78 @@ def test_a_photo_lasts_as_long_as_the_sound_at_the_rate_asked_for(
 
 def test_a_video_keeps_its_own_rate() -> None:
     video = decode_face(media_file("mp4", video="libx264"), 1080)
-    assert plan(video, silent(16_000, 16_000), LipSyncOptions(fps=50)).fps == Fraction(25)
+    assert output_fps(video, LipSyncOptions(fps=50)) == Fraction(25)
+
+
+@pytest.mark.parametrize(
+    ("mode", "num_spoken", "num_filmed", "shown"),
+    [
+        ("loop", 7, 3, [0, 1, 2, 0, 1, 2, 0]),
+        ("loop", 2, 3, [0, 1]),
+        ("bounce", 9, 4, [0, 1, 2, 3, 2, 1, 0, 1, 2]),
+        ("bounce", 4, 2, [0, 1, 0, 1]),
+        ("bounce", 3, 5, [0, 1, 2]),
+        ("cut_off", 7, 3, [0, 1, 2]),
+        ("cut_off", 2, 3, [0, 1]),
+        ("silence", 5, 3, [0, 1, 2, 2, 2]),
+        ("silence", 2, 4, [0, 1, 2, 3]),
+        ("remap", 6, 3, [0, 0, 1, 1, 2, 2]),
+        ("remap", 3, 6, [0, 2, 4]),
+    ],
+)
+def test_each_mode_has_its_order(
+    mode: LengthMode, num_spoken: int, num_filmed: int, shown: list[int]
+) -> None:
+    assert order(num_spoken, num_filmed, mode) == shown
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("num_spoken", "num_filmed"), [(1, 1), (100, 1), (1, 100), (97, 31)])
+def test_every_mode_shows_frames_that_there_are(
+    mode: LengthMode, num_spoken: int, num_filmed: int
+) -> None:
+    shown = order(num_spoken, num_filmed, mode)
+    assert shown[0] == 0
+    assert set(shown) <= set(range(num_filmed))
+    needed = needed_frames(num_spoken, mode)
+    assert needed is None or max(shown) < needed
+
+
+def test_a_bounce_never_jumps() -> None:
+    assert {abs(one - other) for one, other in pairwise(order(500, 31, "bounce"))} == {1}
+
+
+def test_a_remap_plays_every_frame_alike() -> None:
+    counts = Counter(order(1000, 300, "remap"))
+    assert len(counts) == 300
+    assert set(counts.values()) == {3, 4}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.7])
+def test_the_sound_ends_with_the_picture(mode: LengthMode, seconds: float) -> None:
+    sound = Sound(tone(seconds, 44_100, 2), 44_100)
+    timeline = plan(FPS, speech_frames(sound, FPS), 25, mode)
+    fitted = fit_sound(sound, timeline)
+    assert abs(fitted.seconds - timeline.seconds) <= 0.5 / FPS + 1e-4
+    kept = min(fitted.samples.shape[1], sound.samples.shape[1])
+    np.testing.assert_array_equal(fitted.samples[:, :kept], sound.samples[:, :kept])
+    assert not fitted.samples[:, kept:].any()
+    assert speech_frames(fitted, FPS) == timeline.num_frames
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("num_spoken", "num_filmed"), [(40, 7), (5, 7), (7, 1), (3, 2)])
+def test_frames_are_shown_in_the_order_of_their_indexes(
+    mode: LengthMode, num_spoken: int, num_filmed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_service.timeline.BACKWARD_BYTES", 3 * 48)  # three frames at a time
+    frames = [np.full((4, 4, 3), number, np.uint8) for number in range(num_filmed)]
+    timeline = plan(FPS, num_spoken, num_filmed, mode)
+    shown = [int(frame[0, 0, 0]) for frame in shown_frames(Film(*frames), timeline)]
+    assert shown == order(num_spoken, num_filmed, mode)
+
+
+def test_a_photo_is_shown_in_every_frame() -> None:
+    frame = np.zeros((4, 4, 3), np.uint8)
+    assert len(list(shown_frames(Photo(frame), Timeline(FPS, 30)))) == 30

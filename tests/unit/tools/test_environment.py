@@ -105,6 +105,57 @@ def test_a_package_with_another_hash_is_refused_and_leaves_the_set_unready(
     assert not environment.ready("default")
 
 
+@pytest.mark.slow
+def test_torch_is_installed_beside_the_locks_once(
+    project: Path, bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wheel(project / "wheels", "9.0")
+    monkeypatch.setattr("tools.environment.TORCH", "tiny==9.0")
+    environment = Environment(project)
+    shutil.copytree(bare, environment.folder, symlinks=True)
+    environment.ensure_torch()
+    assert list(environment.folder.rglob("tiny-9.0.dist-info"))
+    capsys.readouterr()
+    environment.ensure_torch()
+    assert capsys.readouterr().out == ""
+    (project / "requirements/dev.txt").write_text("")
+    (project / "requirements/frontend.txt").write_text("")
+    environment.ensure("dev")
+    assert environment.ready("default")
+    capsys.readouterr()
+    environment.ensure_torch()
+    assert capsys.readouterr().out == "", "the set-up forgot that torch is there"
+
+
+@pytest.mark.slow
+def test_where_torch_cannot_be_had_the_set_up_goes_on_but_not_in_ci(
+    project: Path, bare: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = Environment(project)
+    shutil.copytree(bare, environment.folder, symlinks=True)
+    monkeypatch.delenv("CI", raising=False)
+    environment.ensure_torch()
+    assert "No matching distribution found for torch" in capsys.readouterr().out
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(SetupFailed, match="torch"):
+        environment.ensure_torch()
+    assert "installing" not in (environment.folder / "lipsync-setup.json").read_text()
+
+
+@pytest.mark.slow
+def test_once_torch_is_there_nothing_is_left_of_an_installation_that_was_stopped(
+    project: Path, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_wheel(project / "wheels", "9.0")
+    monkeypatch.setattr("tools.environment.TORCH", "tiny==9.0")
+    environment = Environment(project)
+    shutil.copytree(bare, environment.folder, symlinks=True)
+    marker = environment.folder / "lipsync-setup.json"
+    marker.write_text('{"installing": "torch"}')
+    environment.ensure_torch()
+    assert json.loads(marker.read_text()) == {"torch": "tiny==9.0"}
+
+
 @pytest.mark.parametrize("name", SETS["default"])
 def test_the_dev_lock_holds_the_default_set_at_the_same_versions(name: str) -> None:
     assert pins(ROOT / f"requirements/{name}.txt") <= pins(ROOT / "requirements/dev.txt")

@@ -1,0 +1,1 @@
+"""Wav2Lip: a trained network redraws the lower half of the face to the speech."""

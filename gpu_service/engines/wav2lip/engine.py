@@ -1,0 +1,220 @@
+"""Wav2Lip: draws the lower half of a face anew, for photos and videos."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.errors import EngineUnavailable, NoFaceFound, OptionRejected
+from contracts.lipsync import EngineInfo, LipSyncOptions
+from gpu_service.data import Box, FacePatch, FaceTrack, Image, Progress, SpeechChunk
+from gpu_service.engines.wav2lip.hearing import LOOK_AHEAD_SECONDS, Silencer, hear
+from gpu_service.engines.wav2lip.paste import Paster, paste_box
+from gpu_service.engines.wav2lip.preprocess import (
+    FACE_SIDE,
+    Floats,
+    crop_face,
+    face_box,
+    network_faces,
+    parse_pads,
+)
+from gpu_service.weights.store import WeightsStore
+
+CHECKPOINTS: Final = ("wav2lip_gan", "wav2lip")
+"""Those that the engine can use, the default first."""
+TORCH_LINE: Final = "python -m pip install torch==2.13.0"
+
+Device = Literal["auto", "cpu", "cuda"]
+Generator = Callable[[Floats, Floats], Floats]
+"""(B, 1, 80, 16) mel windows and (B, 6, 96, 96) faces to (B, 3, 96, 96) faces, BGR in [0, 1]."""
+
+
+class Runtime(Protocol):
+    """What runs the network."""
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+
+    def load(self, path: Path) -> Generator:
+        """The network with the weights of a file.
+
+        Raises:
+            CheckpointMismatch: The file holds something else.
+        """
+
+
+class TorchGenerators:
+    """The network on PyTorch.
+
+    Args:
+        device: `auto` takes a CUDA card where there is one.
+
+    Raises:
+        EngineUnavailable: PyTorch is not installed, or there is no such device.
+    """
+
+    def __init__(self, device: Device) -> None:
+        if find_spec("torch") is None:
+            raise EngineUnavailable("PyTorch is not installed", hint=f"Run: {TORCH_LINE}")
+        from gpu_service.runtimes.torch_runtime import choose_device
+
+        self.device: str = choose_device(device).type
+        self._wanted = device
+
+    def load(self, path: Path) -> Generator:
+        """The network with the weights of a file."""
+        from gpu_service.engines.wav2lip.network import Wav2LipGenerator
+        from gpu_service.runtimes.torch_runtime import TorchRuntime
+
+        return TorchRuntime(Wav2LipGenerator(), path, self._wanted)
+
+
+@dataclass(frozen=True)
+class Wav2LipAvatar:
+    """A face that is ready to speak."""
+
+    track: FaceTrack
+    boxes: Sequence[Box | None]
+    """What the network sees of each source frame; None where there is no face."""
+    crops: NDArray[np.uint8]
+    """(num_source_frames, 96, 96, 3) the boxes' pixels: 27 kB a frame, so that rendering needs no
+    frames."""
+    generator: Generator
+
+
+class Wav2LipEngine:
+    """Draws mouths with one of Wav2Lip's published checkpoints.
+
+    Args:
+        weights: Where the checkpoints are.
+        device: `auto`, `cpu` or `cuda`.
+        runtime: Runs the network.
+
+    Raises:
+        CheckpointMissing: Neither checkpoint is installed.
+        EngineUnavailable: PyTorch is not installed.
+    """
+
+    info: ClassVar[EngineInfo] = EngineInfo(
+        name="wav2lip",
+        title="Wav2Lip: speaks with photos and videos of a face, in any language.",
+        version="1",
+        accepts=("photo", "video"),
+        streaming=True,
+        look_ahead_seconds=float(LOOK_AHEAD_SECONDS),
+        needs=("the checkpoint wav2lip_gan or wav2lip", "PyTorch"),
+        licence="research and personal use only, not commercial (trained on LRS2)",
+        options=("checkpoint", "pads", "paste"),
+    )
+
+    def __init__(
+        self,
+        weights: WeightsStore,
+        device: Device = "auto",
+        runtime: Callable[[Device], Runtime] = TorchGenerators,
+    ) -> None:
+        self._weights = weights
+        self._loaded: dict[Path, Generator] = {}
+        self._lock = threading.Lock()
+        self._checkpoint(None)
+        self._runtime = runtime(device)
+
+    @property
+    def device(self) -> str:
+        """Where the network runs."""
+        return self._runtime.device
+
+    def prepare(
+        self, track: FaceTrack, options: LipSyncOptions, progress: Progress
+    ) -> Wav2LipAvatar:
+        """Cut the face out of every source frame.
+
+        Raises:
+            NoFaceFound: No source frame shows a face.
+            CheckpointMissing: The checkpoint that was asked for is not installed.
+            CheckpointMismatch: It holds something else.
+        """
+        if not any(track.faces):
+            raise NoFaceFound("no face was found in the picture")
+        generator = self._generator(self._checkpoint(options.checkpoint))
+        source, num_frames = track.source, len(track.faces)
+        pads = parse_pads(options.pads, source.scale)
+        boxes = [
+            None if face is None else face_box(face.landmarks, pads, source.width, source.height)
+            for face in track.faces
+        ]
+        crops = np.zeros((num_frames, FACE_SIDE, FACE_SIDE, 3), np.uint8)
+        for index, (frame, box) in enumerate(zip(source.frames(), boxes, strict=False)):
+            if box is not None:
+                crops[index] = crop_face(frame, box)
+            progress("prepare", index + 1, num_frames)
+        return Wav2LipAvatar(track, boxes, crops, generator)
+
+    def render(
+        self, avatar: Wav2LipAvatar, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        """Draw the mouth of every frame that shows the face."""
+        blend = options.paste == "blend"
+        pasters = _Pasters(avatar)
+        for heard in hear(speech, avatar.track.fps, Silencer() if blend else None):
+            shown = [
+                (offset, avatar.track.shown(heard.first_index + offset))
+                for offset in range(len(heard.windows))
+            ]
+            seen = [(offset, index) for offset, index in shown if avatar.boxes[index] is not None]
+            if not seen:
+                continue
+            offsets, indexes = (list(each) for each in zip(*seen, strict=True))
+            crops: list[Image] = [avatar.crops[index] for index in indexes]
+            drawn = avatar.generator(heard.windows[offsets], network_faces(crops))
+            for offset, index, face in zip(offsets, indexes, drawn, strict=True):
+                frame_index, box = heard.first_index + offset, avatar.boxes[index]
+                if blend:
+                    yield pasters.of(index).paste(frame_index, face)
+                elif box is not None:
+                    yield paste_box(frame_index, box, face)
+
+    def _checkpoint(self, wanted: str | None) -> Path:
+        if wanted:
+            if wanted not in CHECKPOINTS:
+                raise OptionRejected(
+                    f"wav2lip has no checkpoint {wanted!r}",
+                    hint=f"Its checkpoints are: {', '.join(CHECKPOINTS)}.",
+                )
+            return self._weights.require(wanted)
+        for name in CHECKPOINTS:
+            path = self._weights.find(name)
+            if path is not None:
+                return path
+        return self._weights.require(CHECKPOINTS[0])
+
+    def _generator(self, path: Path) -> Generator:
+        with self._lock:
+            if path not in self._loaded:
+                self._loaded[path] = self._runtime.load(path)
+            return self._loaded[path]
+
+
+class _Pasters:
+    """The source frames' pasters; the last is kept, for a photo has only one."""
+
+    def __init__(self, avatar: Wav2LipAvatar) -> None:
+        self._avatar = avatar
+        self._index = -1
+        self._paster: Paster | None = None
+
+    def of(self, index: int) -> Paster:
+        """The paster of a source frame that shows the face."""
+        if index != self._index or self._paster is None:
+            face, box = self._avatar.track.faces[index], self._avatar.boxes[index]
+            if face is None or box is None:
+                raise AssertionError(f"source frame {index} shows no face")
+            self._paster = Paster(box, self._avatar.crops[index], face.landmarks)
+            self._index = index
+        return self._paster

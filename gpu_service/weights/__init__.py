@@ -1,0 +1,1 @@
+"""The published weights, and those that are on this host."""

@@ -1,0 +1,201 @@
+"""The weights that are on this host: one file each, with a record of what it is."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from contracts.errors import CheckpointMismatch, CheckpointMissing, InvalidInput
+from gpu_service.weights.download import Progress, download
+from gpu_service.weights.registry import Weights, weights_named
+
+Check = Callable[[Weights, Path], None]
+"""Raises CheckpointMismatch where a file does not hold these weights."""
+Verdict = Literal["unchanged", "changed", "gone"]
+
+
+class WeightsRecord(BaseModel):
+    """What is known of an installed file."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    file: str
+    """Its name in the folder."""
+    sha256: str
+    num_bytes: int
+    added: datetime
+    source: str
+    """The file or the address that it came from."""
+    licence: str
+    """What it may be used for, as the person was told."""
+    licence_accepted: bool
+    """Whether the person accepted that."""
+
+
+class WeightsStore:
+    """The weights of one folder.
+
+    Args:
+        folder: Made when something is put into it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def record(self, name: str) -> WeightsRecord | None:
+        """What is known of the installed file, if there is one."""
+        try:
+            return WeightsRecord.model_validate_json(self._record_path(name).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def find(self, name: str) -> Path | None:
+        """The installed file, if it is there."""
+        record = self.record(name)
+        path = self.folder / record.file if record else None
+        return path if path and path.is_file() else None
+
+    def require(self, name: str) -> Path:
+        """The installed file.
+
+        Raises:
+            CheckpointMissing: It is not there; the hint says how to get it.
+            InvalidInput: There are no weights of this name.
+        """
+        weights = weights_named(name)
+        path = self.find(name)
+        if path is None:
+            raise CheckpointMissing(
+                f"the checkpoint {name} is not installed", hint=how_to_get(weights)
+            )
+        return path
+
+    def add(
+        self,
+        file: Path,
+        weights: Weights,
+        check: Check,
+        *,
+        accepted: bool = False,
+        source: str = "",
+    ) -> WeightsRecord:
+        """Install a copy of a file; what is installed stays until the copy is whole.
+
+        Args:
+            file: The file.
+            weights: What it is.
+            check: Looks into it.
+            accepted: Whether the person accepts the licence.
+            source: Where it came from, if not from the file's own place.
+
+        Raises:
+            CheckpointMismatch: The file holds something else.
+            InvalidInput: The licence must be accepted first.
+            OSError: The file can't be read or copied.
+        """
+        _refuse_unaccepted(weights, accepted=accepted)
+        check(weights, file)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        copy = self.folder / f".{weights.name}.{os.getpid()}.copy"
+        try:
+            shutil.copyfile(file, copy)
+            sha256 = _sha256(copy)
+            record = WeightsRecord(
+                file=f"{weights.name}-{sha256[:12]}{file.suffix}",
+                sha256=sha256,
+                num_bytes=copy.stat().st_size,
+                added=datetime.now(UTC),
+                source=source or str(file.absolute()),
+                licence=weights.licence,
+                licence_accepted=accepted,
+            )
+            copy.replace(self.folder / record.file)
+        finally:
+            copy.unlink(missing_ok=True)
+        self._write(weights.name, record)
+        return record
+
+    def _write(self, name: str, record: WeightsRecord) -> None:
+        """Make this the installed file; the record's change is what installs it."""
+        before = self.record(name)
+        unfinished = self.folder / f".{name}.{os.getpid()}.json"
+        unfinished.write_text(record.model_dump_json(indent=2), encoding="utf-8")
+        unfinished.replace(self._record_path(name))
+        if before and before.file != record.file:
+            (self.folder / before.file).unlink(missing_ok=True)
+
+    def fetch(
+        self,
+        weights: Weights,
+        link: str,
+        check: Check,
+        progress: Progress,
+        *,
+        accepted: bool = False,
+    ) -> WeightsRecord:
+        """Download a file and install it; an interrupted download is gone on with.
+
+        Args:
+            weights: What to get.
+            link: From where; empty takes the published address.
+            check: Looks into the file.
+            progress: Told as bytes come.
+            accepted: Whether the person accepts the licence.
+
+        Raises:
+            CheckpointMismatch: What came is something else.
+            InvalidInput: The licence must be accepted first, or no address is known.
+            UpstreamError: The server does not give the file.
+        """
+        _refuse_unaccepted(weights, accepted=accepted)
+        if not (link or weights.url):
+            raise InvalidInput(
+                f"no address is known that gives {weights.name} itself", hint=how_to_get(weights)
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f".{weights.name}.part{Path(weights.file_names[0]).suffix}"
+        download(link or weights.url, part, progress)
+        try:
+            if not link and not _sha256(part).startswith(weights.sha256_start):
+                raise CheckpointMismatch(f"what {weights.url} gives is not the published file")
+            return self.add(part, weights, check, accepted=accepted, source=link or weights.url)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def verify(self, name: str) -> Verdict:
+        """Whether an installed file is still what was installed."""
+        record, path = self.record(name), self.find(name)
+        if record is None or path is None:
+            return "gone"
+        return "unchanged" if _sha256(path) == record.sha256 else "changed"
+
+    def _record_path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def how_to_get(weights: Weights) -> str:
+    """What to do to have these weights, in words."""
+    command = "python -m gpu_service weights"
+    by_hand = f"{command} add FILE --name {weights.name}"
+    about = f"({weights.size}; {weights.licence})"
+    if weights.url:
+        fetch = f"{command} fetch {weights.name}"
+        return f"Run: {fetch} {about}. By hand: get it from {weights.page}, then run: {by_hand}"
+    return f"Get {weights.file_names[-1]} from {weights.page} {about}, then run: {by_hand}"
+
+
+def _refuse_unaccepted(weights: Weights, *, accepted: bool) -> None:
+    if weights.research_only and not accepted:
+        raise InvalidInput(
+            f"{weights.name} is for {weights.licence}", hint="Accept that with --accept-licence."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""Staying on one face of a video."""
+
+import re
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from contracts.errors import FaceTooSmall, MediaTooLarge, NoFaceFound
+from contracts.lipsync import LipSyncOptions
+from gpu_service.data import Face, FaceTrack, Frame, no_progress
+from gpu_service.faces.detect import bounding_box, find_face
+from gpu_service.faces.follow import Follower
+from gpu_service.faces.track import smoothed, track_faces
+from tests.media import Film, Photo, portrait, scaled
+
+FPS = Fraction(25)
+SCENE = cv2.GaussianBlur(
+    np.random.default_rng(2).integers(60, 200, (360, 640, 3), np.uint8).astype(np.uint8), (0, 0), 9
+)
+HEAD = portrait()[40:240, 120:330]
+"""The face of the portrait and its surroundings."""
+
+
+def shot(*places: tuple[float, float], scale: float = 1.0, scene: Frame = SCENE) -> Frame:
+    """A scene with a head at each place (its upper left corner)."""
+    frame = scene.copy()
+    head = scaled(HEAD, scale)
+    for x, y in places:
+        shift = np.array([[1, 0, x], [0, 1, y]], np.float32)
+        size = (frame.shape[1], frame.shape[0])
+        moved = cv2.warpAffine(head, shift, size, flags=cv2.INTER_CUBIC)
+        inside = cv2.warpAffine(np.ones_like(head), shift, size)
+        frame = np.where(inside > 0, moved, frame)
+    return np.asarray(frame, np.uint8)
+
+
+def track(frames: list[Frame], face: str = "largest", num_frames: int | None = None) -> FaceTrack:
+    return track_faces(Film(*frames), FPS, LipSyncOptions(face=face), no_progress, num_frames)
+
+
+def centre_x(face: Face | None) -> float:
+    assert face is not None
+    return float(face.landmarks[:, 0].mean())
+
+
+def test_a_moving_face_is_followed_through_a_gap() -> None:
+    places = [100.0 + 12 * index for index in range(16)]
+    frames = [shot() if 6 <= index < 10 else shot((x, 80)) for index, x in enumerate(places)]
+    faces = track(frames).faces
+    assert [index for index, face in enumerate(faces) if face is None] == [6, 7, 8, 9]
+    start = centre_x(faces[0])
+    for index in (0, 3, 5, 10, 12, 15):
+        assert centre_x(faces[index]) - start == pytest.approx(12 * index, abs=1.5)
+
+
+def test_it_stays_on_the_chosen_face_though_the_other_grows_larger() -> None:
+    frames = []
+    for index in range(8):
+        frame = shot((20, 80))
+        grown = scaled(HEAD, 0.8 + 0.07 * index)
+        frame[20 : 20 + grown.shape[0], 340 : 340 + grown.shape[1]] = grown[:340, :300]
+        frames.append(frame)
+    for choice, right in (("largest", False), ("1", True), ("450,120", True), ("0", False)):
+        for face in track(frames, choice).faces:
+            assert (centre_x(face) > 320) == right
+
+
+def test_it_does_not_jump_to_another_face_when_its_own_is_hidden_for_a_moment() -> None:
+    both, hidden = shot((20, 80), (400, 80)), shot((400, 80))
+    faces = track([both, hidden, hidden, both], "0").faces
+    assert [face is None for face in faces] == [False, True, True, False]
+    assert centre_x(faces[3]) < 320
+
+
+def test_a_face_that_stays_away_gives_way_to_the_choice_made_anew() -> None:
+    follower = Follower("largest", Fraction(2))
+    frames = [shot((20, 80)), *[shot((400, 80))] * 3]
+    found = [follower.find(frame) for frame in frames]
+    assert [face is None for face in found] == [False, True, True, False]
+    assert centre_x(found[3]) > 320
+
+
+def test_a_cut_begins_anew_and_nothing_is_averaged_across_it() -> None:
+    other = 255 - SCENE // 3
+    frames = [shot((60, 80))] * 3 + [shot((360, 60), scene=other)] * 3
+    faces = track(frames).faces
+    alone = [centre_x(find_face(frame)) for frame in (frames[0], frames[3])]
+    for index, face in enumerate(faces):
+        assert centre_x(face) == pytest.approx(alone[index // 3], abs=1.0)
+
+
+def test_only_the_frames_that_are_shown_are_looked_at() -> None:
+    assert len(track([shot((60, 80))] * 5, num_frames=3).faces) == 3
+
+
+def test_a_choice_that_no_frame_shows_is_an_error_that_names_the_places() -> None:
+    with pytest.raises(NoFaceFound, match=r"'7'; found at \(\d+, \d+, \d+, \d+\), \("):
+        track([shot((20, 80), (400, 80))], "7")
+
+
+def test_a_face_that_is_too_small_in_all_frames_is_an_error_of_its_own() -> None:
+    with pytest.raises(FaceTooSmall):
+        track([shot((250, 120), scale=0.42)])
+
+
+def test_a_film_of_which_all_is_shown_may_not_be_endless() -> None:
+    slow = Fraction(1, 300)
+    with pytest.raises(MediaTooLarge):
+        track_faces(Film(*[shot((60, 80))] * 3), slow, LipSyncOptions(), no_progress)
+
+
+def made_up(x: float) -> Face:
+    landmarks = np.full((478, 3), 50, np.float32)
+    landmarks[:, 0] = x
+    return Face(bounding_box(landmarks, 640, 360), landmarks, 0.0)
+
+
+def test_an_even_motion_is_not_held_back_and_jitter_shrinks() -> None:
+    even = [made_up(float(3 * index)) for index in range(9)]
+    steady = smoothed(even, set(), 640, 360)
+    assert [centre_x(face) for face in steady] == pytest.approx([3 * i for i in range(9)])
+    jitter = np.random.default_rng(0).normal(0, 1, 60)
+    steady = smoothed([made_up(100 + j) for j in jitter], set(), 640, 360)
+    assert np.std([centre_x(face) for face in steady]) < 0.6 * jitter.std()
+
+
+def test_gaps_and_cuts_end_the_averaging() -> None:
+    faces = [made_up(10), made_up(10), None, made_up(99), made_up(99), made_up(300), made_up(300)]
+    steady = smoothed(faces, {5}, 640, 360)
+    found = [None if face is None else centre_x(face) for face in steady]
+    assert found == [10, 10, None, 99, 99, 300, 300]
+
+
+def test_where_nobody_chose_among_several_the_faces_are_named() -> None:
+    frame = shot((20, 80), (400, 80))
+    for source in (Film(frame), Photo(frame, scale=0.5)):
+        (said,) = [
+            warning
+            for warning in track_faces(source, FPS, LipSyncOptions(), no_progress).warnings
+            if "faces were found" in warning
+        ]
+        found = re.findall(r"face=(\d) at \((\d+), \d+, (\d+), \d+\), score (0\.\d\d)", said)
+        assert [index for index, *_ in found] == ["0", "1"]
+        left, right = ((int(x1) + int(x2)) / 2 * source.scale for _, x1, x2, _ in found)
+        assert left < 320 < right
+    assert not any("faces were" in said for said in track([frame], "0").warnings)
