@@ -1,8 +1,17 @@
 import importlib
 import os
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Checkpoints that are installed on this machine change no test, nor what a test starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GPU_WEIGHTS_DIR", str(tmp_path_factory.mktemp("no_weights")))
+        yield
 
 
 @pytest.fixture(scope="session")
