@@ -105,6 +105,9 @@ def _check(weights: Weights, file: Path) -> None:
     except ModuleNotFoundError as error:
         _say(f"not looked into: {error.name} is not installed here")
         return
+    except (ImportError, OSError) as error:  # PyTorch raises both where its own parts are gone
+        _say(f"not looked into: {error}")
+        return
     runtime.load_checkpoint(network, file)
 
 

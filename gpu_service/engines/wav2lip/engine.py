@@ -98,6 +98,7 @@ class Wav2LipEngine:
 
     Raises:
         CheckpointMissing: Neither checkpoint is installed.
+        CheckpointMismatch: The checkpoint holds something else.
         EngineUnavailable: PyTorch is not installed.
     """
 
@@ -122,8 +123,11 @@ class Wav2LipEngine:
         self._weights = weights
         self._loaded: dict[Path, Generator] = {}
         self._lock = threading.Lock()
-        self._checkpoint(None)
+        default = self._checkpoint(None)
         self._runtime = runtime(device)
+        # Loaded now, so that a file that does not fit makes the engine unready, and `auto` takes
+        # the next one.
+        self._generator(default)
 
     @property
     def device(self) -> str:

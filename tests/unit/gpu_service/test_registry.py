@@ -2,15 +2,23 @@
 
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import pytest
 
-from contracts.errors import CheckpointMissing, EngineNotFound, EngineUnavailable
+from contracts.errors import (
+    CheckpointMismatch,
+    CheckpointMissing,
+    EngineNotFound,
+    EngineUnavailable,
+)
 from gpu_service.engines.registry import ENGINES, Engines, engines_for
+from gpu_service.weights.registry import weights_named
 from gpu_service.weights.store import WeightsStore
 from tests.fakes.engine import CountingEngine
 from tests.fakes.generator import installed
+from tests.parity_weights import seeded_checkpoint
 
 COUNTING = {"counting": "tests.fakes.engine:CountingEngine"}
 BROKEN = {"broken": "gpu_service.no_such_module:Engine"}
@@ -97,14 +105,20 @@ def test_every_engine_of_ours_can_be_imported_and_is_called_as_it_is_named(
     assert [status.info.name for status in statuses if status.ready] == ["facewarp"]
 
 
-def test_an_engine_is_found_once_its_weights_are_there(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+def test_an_engine_is_found_once_its_weights_are_there_and_fit(
+    tmp_path: Path, torch: ModuleType
+) -> None:
     engines = Engines(("wav2lip", "facewarp"), ENGINES, tmp_path, "cpu")
     assert engines.resolve("auto").info.name == "facewarp"
     with pytest.raises(CheckpointMissing) as refused:
         engines.resolve("wav2lip")
     assert "weights add" in refused.value.hint
-    installed(tmp_path, "wav2lip")
+    store = installed(tmp_path, "wav2lip")
+    assert engines.resolve("auto").info.name == "facewarp"
+    with pytest.raises(CheckpointMismatch):
+        engines.resolve("wav2lip")
+    seeded_checkpoint(tmp_path / "seeded.pth")
+    store.add(tmp_path / "seeded.pth", weights_named("wav2lip"), lambda *_: None, accepted=True)
     assert engines.resolve("auto").info.name == "wav2lip"
     assert [(s.ready, s.device) for s in engines.statuses()] == [(True, "cpu"), (True, "cpu")]
 
