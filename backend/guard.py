@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from backend.settings import Settings, is_loopback
+from backend.settings import Settings
 from contracts.asgi import refuse
 from contracts.errors import NotAuthorized, OriginRefused
+from contracts.hosts import is_loopback
 
 _OPEN_PATHS = ("/health/live", "/health/ready")
 

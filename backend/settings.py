@@ -1,23 +1,13 @@
 """The backend's settings, from BACKEND_* in the environment or in a .env file."""
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.hosts import is_loopback
 from contracts.limits import MAX_UPLOAD_BYTES
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host can be reached from this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class Settings(BaseSettings):

@@ -1,12 +1,12 @@
 """The GPU host's settings, from GPU_* in the environment or in a .env file."""
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.hosts import is_loopback
 from contracts.limits import MAX_UPLOAD_BYTES
 
 
@@ -42,12 +42,7 @@ class Settings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the service."""
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def engine_names(self) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from requests.auth import AuthBase
 from requests_toolbelt import MultipartEncoder
 from urllib3.exceptions import NameResolutionError, NewConnectionError, ReadTimeoutError
 
-from backend.settings import is_loopback
 from contracts.catalogue import from_body
 from contracts.errors import (
     Busy,
@@ -30,6 +29,7 @@ from contracts.errors import (
     NotFound,
     OriginRefused,
 )
+from contracts.hosts import is_loopback
 from contracts.lipsync import EngineStatus, LipSyncOptions
 from contracts.marks import PhonemeMark
 from contracts.records import RECORDS_MEDIA_TYPE, EndRecord, ErrorRecord, Framed, decode_records

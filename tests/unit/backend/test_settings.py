@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from backend.settings import Settings, is_loopback
+from backend.settings import Settings
+from contracts.hosts import is_loopback
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"])
