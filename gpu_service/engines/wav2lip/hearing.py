@@ -105,13 +105,14 @@ def hear(
         yield Heard(first, columns.windows(range(first, min(first + size, total)), fps))
 
 
-def _start(frame_index: int, fps: Fraction) -> int:
+def window_start(frame_index: int, fps: Fraction | float) -> int:
+    """The first mel column that a frame hears."""
     # Rounded as in the release: a product of floats, not an exact fraction.
     return int(frame_index * (COLUMNS_PER_SECOND / float(fps)))
 
 
 def _end(frame_index: int, fps: Fraction) -> int:
-    return _start(frame_index, fps) + WINDOW_COLUMNS
+    return window_start(frame_index, fps) + WINDOW_COLUMNS
 
 
 class _Columns:
@@ -134,7 +135,7 @@ class _Columns:
 
     def windows(self, frames: range, fps: Fraction) -> Floats:
         """The windows of frames that come no earlier than those of the last call."""
-        starts = [_start(frame, fps) for frame in frames]
+        starts = [window_start(frame, fps) for frame in frames]
         self._mel = self._mel[:, starts[0] - self._first :]
         self._first = starts[0]
         cuts = [start - self._first for start in starts]

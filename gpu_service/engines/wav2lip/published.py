@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_service.audio.mel import COLUMNS_PER_SECOND, WINDOW_COLUMNS
+from gpu_service.audio.mel import WINDOW_COLUMNS
+from gpu_service.engines.wav2lip.hearing import window_start
 
 SMOOTHED_FRAMES = 5
 
@@ -23,11 +24,9 @@ def window_starts(num_columns: int, fps: Fraction | float) -> list[int]:
         num_columns: Length of the mel spectrogram, 16 at least.
         fps: Frame rate of the video.
     """
-    step = COLUMNS_PER_SECOND / float(fps)
     last = num_columns - WINDOW_COLUMNS
     starts: list[int] = []
-    # Rounded as published: a product, not a sum.
-    while (start := int(len(starts) * step)) <= last:
+    while (start := window_start(len(starts), fps)) <= last:
         starts.append(start)
     return [*starts, last]
 
