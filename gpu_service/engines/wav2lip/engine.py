@@ -19,9 +19,8 @@ from gpu_service.engines.wav2lip.preprocess import (
     FACE_SIDE,
     Floats,
     crop_face,
-    face_box,
+    face_boxes,
     network_faces,
-    parse_pads,
 )
 from gpu_service.weights.store import WeightsStore
 
@@ -148,11 +147,7 @@ class Wav2LipEngine:
             raise NoFaceFound("no face was found in the picture")
         generator = self._generator(self._checkpoint(options.checkpoint))
         source, num_frames = track.source, len(track.faces)
-        pads = parse_pads(options.pads, source.scale)
-        boxes = [
-            None if face is None else face_box(face.landmarks, pads, source.width, source.height)
-            for face in track.faces
-        ]
+        boxes = face_boxes(track, options)
         crops = np.zeros((num_frames, FACE_SIDE, FACE_SIDE, 3), np.uint8)
         for index, (frame, box) in enumerate(zip(source.frames(), boxes, strict=False)):
             if box is not None:

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_service.data import Box, Frame, Image, Landmarks
+from contracts.lipsync import LipSyncOptions
+from gpu_service.data import Box, FaceTrack, Frame, Image, Landmarks
 
 FACE_SIDE: Final = 96
 """Side of the crops that the network takes and gives, in pixels."""
@@ -22,6 +23,16 @@ OVAL: Final = (
 Floats = NDArray[np.float32]
 Pads = tuple[float, float, float, float]
 """Pixels to add: top, bottom, left, right."""
+
+
+def face_boxes(track: FaceTrack, options: LipSyncOptions) -> list[Box | None]:
+    """What the network sees of each source frame; None where there is no face."""
+    source = track.source
+    pads = parse_pads(options.pads, source.scale)
+    return [
+        None if face is None else face_box(face.landmarks, pads, source.width, source.height)
+        for face in track.faces
+    ]
 
 
 def parse_pads(text: str, scale: float) -> Pads:
