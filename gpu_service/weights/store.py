@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.errors import CheckpointMismatch, CheckpointMissing, InvalidInput
 from gpu_service.weights.download import Progress, download
+from gpu_service.weights.lock import alone
 from gpu_service.weights.registry import Weights, weights_named
 
 Check = Callable[[Weights, Path], None]
@@ -82,7 +84,6 @@ class WeightsStore:
         check: Check,
         *,
         accepted: bool = False,
-        source: str = "",
     ) -> WeightsRecord:
         """Install a copy of a file; what is installed stays until the copy is whole.
 
@@ -91,16 +92,27 @@ class WeightsStore:
             weights: What it is.
             check: Looks into it.
             accepted: Whether the person accepts the licence.
-            source: Where it came from, if not from the file's own place.
 
         Raises:
+            Busy: Another process installs these weights.
             CheckpointMismatch: The file holds something else.
             InvalidInput: The licence must be accepted first.
             OSError: The file can't be read or copied.
         """
         _refuse_unaccepted(weights, accepted=accepted)
         check(weights, file)
+        with self._alone(weights):
+            return self._install(file, weights, str(file.absolute()), accepted=accepted)
+
+    @contextmanager
+    def _alone(self, weights: Weights) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
+        with alone(self.folder / f".{weights.name}.lock", weights.name):
+            yield
+
+    def _install(
+        self, file: Path, weights: Weights, source: str, *, accepted: bool
+    ) -> WeightsRecord:
         copy = self.folder / f".{weights.name}.{os.getpid()}.copy"
         try:
             shutil.copyfile(file, copy)
@@ -110,7 +122,7 @@ class WeightsStore:
                 sha256=sha256,
                 num_bytes=copy.stat().st_size,
                 added=datetime.now(UTC),
-                source=source or str(file.absolute()),
+                source=source,
                 licence=weights.licence,
                 licence_accepted=accepted,
             )
@@ -148,24 +160,28 @@ class WeightsStore:
             accepted: Whether the person accepts the licence.
 
         Raises:
+            Busy: Another process installs these weights.
             CheckpointMismatch: What came is something else.
             InvalidInput: The licence must be accepted first, or no address is known.
             UpstreamError: The server does not give the file.
         """
         _refuse_unaccepted(weights, accepted=accepted)
-        if not (link or weights.url):
+        url = link or weights.url
+        if not url:
             raise InvalidInput(
                 f"no address is known that gives {weights.name} itself", hint=how_to_get(weights)
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f".{weights.name}.part{Path(weights.file_names[0]).suffix}"
-        download(link or weights.url, part, progress)
-        try:
-            if not link and not _sha256(part).startswith(weights.sha256_start):
-                raise CheckpointMismatch(f"what {weights.url} gives is not the published file")
-            return self.add(part, weights, check, accepted=accepted, source=link or weights.url)
-        finally:
-            part.unlink(missing_ok=True)
+        # Two downloads into one part would mix their bytes.
+        with self._alone(weights):
+            download(url, part, progress)
+            try:
+                if not link and not _sha256(part).startswith(weights.sha256_start):
+                    raise CheckpointMismatch(f"what {url} gives is not the published file")
+                check(weights, part)
+                return self._install(part, weights, url, accepted=accepted)
+            finally:
+                part.unlink(missing_ok=True)
 
     def verify(self, name: str) -> Verdict:
         """Whether an installed file is still what was installed."""

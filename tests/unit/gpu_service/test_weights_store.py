@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import CheckpointMismatch, CheckpointMissing, InvalidInput
-from gpu_service.weights.download import CHUNK_BYTES
+from contracts.errors import (
+    Busy,
+    CheckpointMismatch,
+    CheckpointMissing,
+    InvalidInput,
+    UpstreamError,
+)
+from gpu_service.weights.download import ATTEMPTS, CHUNK_BYTES
 from gpu_service.weights.registry import Weights, weights_named
 from gpu_service.weights.store import WeightsStore
 from tests.fakes.file_server import serving_file
@@ -137,3 +143,42 @@ def test_weights_without_an_address_say_where_to_look(store: WeightsStore) -> No
         store.fetch(weights, "", _good, _ignore, accepted=True)
     assert weights.page in refused.value.hint
     assert "weights add" in refused.value.hint
+
+
+def test_a_second_installation_of_the_same_weights_is_told_of_the_first(
+    store: WeightsStore, tmp_path: Path
+) -> None:
+    content = b"weights" * CHUNK_BYTES
+    refused: list[Busy] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not done or refused:
+            return
+        for again in (
+            lambda: store.fetch(GAN, server.url, _good, _ignore, accepted=True),
+            lambda: store.add(_file(tmp_path), GAN, _good, accepted=True),
+        ):
+            with pytest.raises(Busy, match="wav2lip_gan is being installed") as told:
+                again()
+            refused.append(told.value)
+        store.add(_file(tmp_path), S3FD, _good)  # others are not in its way
+
+    with serving_file(content) as server:
+        store.fetch(GAN, server.url, _good, meanwhile, accepted=True)
+    assert len(refused) == 2
+    assert len(server.ranges) == 1
+    assert store.require("wav2lip_gan").read_bytes() == content
+    assert not list(store.folder.glob(".*"))
+    store.add(_file(tmp_path), GAN, _good, accepted=True)
+
+
+def test_a_download_that_broke_off_or_died_is_gone_on_with(store: WeightsStore) -> None:
+    content = b"weights" * CHUNK_BYTES
+    store.folder.mkdir()
+    (store.folder / ".wav2lip_gan.lock").touch()  # as a process leaves it that was killed
+    with serving_file(content, breaks=[CHUNK_BYTES + 3] * ATTEMPTS) as server:
+        with pytest.raises(UpstreamError):
+            store.fetch(GAN, server.url, _good, _ignore, accepted=True)
+        store.fetch(GAN, server.url, _good, _ignore, accepted=True)
+    assert server.ranges[-1] == f"bytes={ATTEMPTS * CHUNK_BYTES}-"
+    assert store.require("wav2lip_gan").read_bytes() == content
