@@ -173,6 +173,14 @@ def decode_sound(data: bytes) -> Sound:
     return Sound(np.concatenate(blocks, axis=1), sample_rate)
 
 
+def sound_delay(data: bytes) -> float:
+    """How many seconds after a video's first picture its sound begins; below 0 if before it."""
+    with _open(data) as container:
+        first = (container.streams.video[0], container.streams.audio[0])
+        picture, sound = (float((each.start_time or 0) * (each.time_base or 0)) for each in first)
+    return sound - picture
+
+
 def _kind(data: bytes) -> Literal["picture", "heic", "stream"]:
     """What the first bytes say the file is; a stream is anything for FFmpeg to try."""
     if data.startswith(_PICTURE_STARTS) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
