@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 LengthMode = Literal["loop", "bounce", "cut_off", "silence", "remap"]
 Motion = Literal["natural", "still"]
+Detector = Literal["mediapipe", "s3fd"]
 
 
 class LipSyncOptions(BaseModel):
@@ -29,6 +30,12 @@ class LipSyncOptions(BaseModel):
         str, Field(pattern=r"^(largest|\d{1,2}|\d{1,5},\d{1,5})$", examples=["largest"])
     ] = "largest"
     """Whose mouth moves: `largest`, an index from the left, or a point `x,y` in source pixels."""
+    detector: Detector = "mediapipe"
+    """What finds the box that the engine cuts out: `mediapipe`, or `s3fd`, the network of Wav2Lip's
+    release, whose weights must be installed and which takes seconds a frame on a CPU."""
+    smoothing: Literal["centred", "release", "none"] = "centred"
+    """How the face's place in a video is steadied: `centred` averages the frames around each,
+    `release` averages boxes as Wav2Lip's release does, `none` takes what the detector says."""
     enhancer: Literal["none", "gfpgan"] = "none"
     """Restores face detail after rendering."""
     pads: Annotated[str, Field(pattern=r"^-?\d{1,4}(,-?\d{1,4}){3}$")] = "0,10,0,0"
