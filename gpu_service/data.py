@@ -106,6 +106,17 @@ class Face:
     """How far the landmarks move when the crop is jittered, in face widths; small is sure."""
 
 
+class Detection(NamedTuple):
+    """A face as a detector saw it: its edges in pixels, neither rounded nor cut at the frame's."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float
+    """In [0, 1]."""
+
+
 @dataclass(frozen=True)
 class FaceTrack:
     """Where the chosen face is in each source frame."""
@@ -119,6 +130,9 @@ class FaceTrack:
     """What hurts the picture: a dark, turned, blurred or tiny face."""
     source_index: Callable[[int], int] | None = None
     """The source frame that an output frame shows; None starts the source over when it ends."""
+    detections: Sequence[Detection | None] = ()
+    """The chosen face in each source frame as `LipSyncOptions.detector` sees it, also where no
+    landmarks were found; empty where the landmarks say where the face is."""
 
     def shown(self, frame_index: int) -> int:
         """The source frame that an output frame shows."""

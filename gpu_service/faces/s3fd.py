@@ -4,11 +4,14 @@ Source: Rudrabha/Wav2Lip face_detection/detection/sfd/{detect,bbox}.py @5c90fa9,
 description; decoding as in Liu et al., "SSD: Single Shot MultiBox Detector", 2016, section 2.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from gpu_service.data import Detection, Frame
 
 Heads = Sequence[NDArray[np.float32]]
 """Scores (B, 2, h, w) and places (B, 4, h, w) for each stride, as S3FD returns them."""
@@ -23,6 +26,35 @@ _FACE: Final = 0.5
 """Score from which a box counts as a face."""
 _OVERLAP: Final = 0.3
 """Share of two boxes' union above which both show the same face."""
+
+
+class S3fdDetector:
+    """Finds faces with S3FD.
+
+    Args:
+        network: Gives the heads of pictures that are as `network_input` makes them.
+        longest_side: Larger frames are searched at this size, in pixels; None searches every frame
+            as it is, which is what the release does.
+    """
+
+    def __init__(
+        self, network: Callable[[NDArray[np.float32]], Heads], longest_side: int | None = None
+    ) -> None:
+        self._network = network
+        self._longest_side = longest_side
+
+    def find(self, frame: Frame) -> list[Detection]:
+        """All faces of the frame, the surest first."""
+        height, width = frame.shape[:2]
+        searched = frame
+        if self._longest_side and max(height, width) > self._longest_side:
+            scale = self._longest_side / max(height, width)
+            size = (max(round(scale * width), 1), max(round(scale * height), 1))
+            searched = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+        across, down = width / searched.shape[1], height / searched.shape[0]
+        (boxes,) = find_boxes(self._network(network_input(searched[np.newaxis])))
+        to_frame = np.array((across, down, across, down, 1.0))
+        return [Detection(*box) for box in (boxes * to_frame).tolist()]
 
 
 def network_input(frames: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -4,11 +4,16 @@ Source: Zhang et al., "S³FD: Single Shot Scale-invariant Face Detector", 2017; 
 Rudrabha/Wav2Lip face_detection/detection/sfd/net_s3fd.py @5c90fa9, rewritten from its layer table.
 """
 
+from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from gpu_service.runtimes.torch_runtime import Device, choose_device, load_checkpoint
 
 _VGG: Final = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of convolutions of each stage, between which pictures shrink by two."""
@@ -97,3 +102,33 @@ class S3FD(nn.Module):
             if name in _HEADS:
                 seen[name] = x
         return seen
+
+
+class S3FDRuntime:
+    """S3FD with its weights, on a device.
+
+    Args:
+        path: Its checkpoint.
+        device: Where to run it.
+
+    Raises:
+        CheckpointMismatch: The file holds something else.
+        EngineUnavailable: There is no such device.
+    """
+
+    def __init__(self, path: Path, device: Device = "auto") -> None:
+        self._device = choose_device(device)
+        network = S3FD()
+        load_checkpoint(network, path)
+        self._network = network.eval().to(self._device)
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return self._device.type
+
+    def __call__(self, pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """What `S3FD.forward` gives, as arrays."""
+        with torch.inference_mode():
+            heads: list[Tensor] = self._network(torch.from_numpy(pictures).to(self._device))
+            return [head.cpu().numpy() for head in heads]

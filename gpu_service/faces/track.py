@@ -1,6 +1,6 @@
 """Where the chosen face is in every frame of a photo or a video, and what hurts its picture."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
 
@@ -10,15 +10,11 @@ import numpy as np
 from contracts.errors import MediaTooLarge
 from contracts.limits import MAX_SPEECH_SECONDS
 from contracts.lipsync import LipSyncOptions
-from gpu_service.data import Box, Face, FaceSource, FaceTrack, Frame, Progress
-from gpu_service.faces.detect import (
-    MAX_SPREAD,
-    bounding_box,
-    face_width,
-    find_faces,
-    from_left,
-)
+from gpu_service.data import Box, Detection, Face, FaceSource, FaceTrack, Frame, Progress
+from gpu_service.faces.detect import MAX_SPREAD, face_width, find_faces, from_left
+from gpu_service.faces.detectors import BoxDetector, Watcher
 from gpu_service.faces.follow import Follower
+from gpu_service.faces.smooth import smooth_detections, smooth_faces
 
 DARK_LUMA = 55
 """Median brightness of a face below which it counts as dark, of 255."""
@@ -29,8 +25,6 @@ SMALL_PX = 90
 BLURRED = 0.06
 """Fine detail of a face, relative to its brightness, below which it counts as blurred: sharp faces
 were measured from 0.2 up, faces blurred over a fiftieth of their width at 0.07 and less."""
-SMOOTH_REACH = 2
-"""Frames before and after a frame over which the face's place is averaged."""
 _NOSE_TIP, _LEFT_EAR, _RIGHT_EAR = 1, 234, 454
 
 
@@ -40,15 +34,20 @@ def track_faces(
     options: LipSyncOptions,
     progress: Progress,
     num_frames: int | None = None,
+    detector: BoxDetector | None = None,
 ) -> FaceTrack:
     """Find the chosen face in every source frame.
+
+    Its landmarks are MediaPipe's, whoever says where its box is: they choose the face, and only a
+    face that has them can be blended into the frame.
 
     Args:
         source: The photo or video.
         fps: Frame rate of the output.
-        options: `face` says which face.
+        options: `face` says which face, `smoothing` how its place is steadied.
         progress: Told of each frame, in frames.
         num_frames: How many of the first frames are looked at; None looks at all.
+        detector: Also says where the chosen face is; None leaves that to the landmarks.
 
     Raises:
         NoFaceFound: A photo shows no such face, or a video shows none in any frame.
@@ -56,14 +55,17 @@ def track_faces(
         MediaTooLarge: All frames are needed, and they are more than a render may have.
     """
     choice = _in_output(options.face, source.scale)
+    watcher = Watcher(detector) if detector else None
     if source.kind == "photo":
         frame = next(source.frames())
         found = find_faces(frame, choice)
         progress("track", 1, 1)
         warnings = face_warnings(frame, found[0]) + choice_warnings(found, choice, source.scale)
-        return FaceTrack(source, fps, found[:1], warnings)
+        seen = [watcher.find(frame, found[0])] if watcher else []
+        return FaceTrack(source, fps, found[:1], warnings, detections=seen)
     follower = Follower(choice, fps)
     faces: list[Face | None] = []
+    detections: list[Detection | None] = []
     cuts: set[int] = set()
     warnings = ()
     for frame in islice(source.frames(), num_frames):
@@ -78,49 +80,21 @@ def track_faces(
             warnings = face_warnings(frame, face) + choice_warnings(found, choice, source.scale)
         if follower.cut:
             cuts.add(len(faces))
+        if watcher:
+            detections.append(watcher.find(frame, face, cut=follower.cut))
         faces.append(face)
         progress("track", len(faces), len(faces))
     if not any(faces):
         raise follower.failure
-    return FaceTrack(source, fps, smoothed(faces, cuts, source.width, source.height), warnings)
-
-
-def smoothed(
-    faces: Sequence[Face | None], cuts: Set[int], width: int, height: int
-) -> tuple[Face | None, ...]:
-    """The faces without the detector's jitter: each the mean of five frames, itself in the middle.
-
-    Frames before a cut or beyond a gap don't count. Near them the mean is over three frames or
-    one, so that it stays centred and a face that moves evenly is not held back.
-
-    Args:
-        faces: The face in each frame.
-        cuts: Frames that begin a scene.
-        width: Of the frames, in pixels.
-        height: Likewise.
-    """
-    steady: list[Face | None] = []
-    start = 0
-    for index in range(1, len(faces) + 1):
-        ends = index == len(faces) or index in cuts or (faces[index] is None)
-        if ends or faces[index - 1] is None:
-            steady += _steady(faces[start:index], width, height)
-            start = index
-    return tuple(steady)
-
-
-def _steady(run: Sequence[Face | None], width: int, height: int) -> list[Face | None]:
-    """A run of frames of one scene, all with a face or all without."""
-    found = [face for face in run if face is not None]
-    if len(found) < len(run):
-        return list(run)
-    points = np.stack([face.landmarks for face in found])
-    steady: list[Face | None] = []
-    for index, face in enumerate(found):
-        reach = min(SMOOTH_REACH, index, len(found) - 1 - index)
-        mean = points[index - reach : index + reach + 1].mean(axis=0)
-        steady.append(Face(bounding_box(mean, width, height), mean, face.spread))
-    return steady
+    if options.smoothing != "centred":
+        return FaceTrack(source, fps, faces, warnings, detections=detections)
+    return FaceTrack(
+        source,
+        fps,
+        smooth_faces(faces, cuts, source.width, source.height),
+        warnings,
+        detections=smooth_detections(detections, cuts),
+    )
 
 
 def face_warnings(frame: Frame, face: Face) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from contracts.errors import EngineUnavailable, NoFaceFound, OptionRejected
 from contracts.lipsync import EngineInfo, LipSyncOptions
 from gpu_service.data import Box, FacePatch, FaceTrack, Image, Progress, SpeechChunk
+from gpu_service.engines.wav2lip.boxes import face_boxes
 from gpu_service.engines.wav2lip.hearing import LOOK_AHEAD_SECONDS, Silencer, hear
 from gpu_service.engines.wav2lip.paste import Paster, paste_box
 from gpu_service.engines.wav2lip.preprocess import (
     FACE_SIDE,
     Floats,
     crop_face,
-    face_boxes,
     network_faces,
 )
 from gpu_service.weights.store import WeightsStore
@@ -110,7 +110,7 @@ class Wav2LipEngine:
         look_ahead_seconds=float(LOOK_AHEAD_SECONDS),
         needs=("the checkpoint wav2lip_gan or wav2lip", "PyTorch"),
         licence="research and personal use only, not commercial (trained on LRS2)",
-        options=("checkpoint", "pads", "paste"),
+        options=("checkpoint", "detector", "pads", "paste"),
     )
 
     def __init__(

@@ -12,7 +12,8 @@ from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Face, FaceTrack, Frame, no_progress
 from gpu_service.faces.detect import bounding_box, find_face
 from gpu_service.faces.follow import Follower
-from gpu_service.faces.track import smoothed, track_faces
+from gpu_service.faces.smooth import smooth_faces
+from gpu_service.faces.track import track_faces
 from tests.media import Film, Photo, portrait, scaled
 
 FPS = Fraction(25)
@@ -119,16 +120,16 @@ def made_up(x: float) -> Face:
 
 def test_an_even_motion_is_not_held_back_and_jitter_shrinks() -> None:
     even = [made_up(float(3 * index)) for index in range(9)]
-    steady = smoothed(even, set(), 640, 360)
+    steady = smooth_faces(even, set(), 640, 360)
     assert [centre_x(face) for face in steady] == pytest.approx([3 * i for i in range(9)])
     jitter = np.random.default_rng(0).normal(0, 1, 60)
-    steady = smoothed([made_up(100 + j) for j in jitter], set(), 640, 360)
+    steady = smooth_faces([made_up(100 + j) for j in jitter], set(), 640, 360)
     assert np.std([centre_x(face) for face in steady]) < 0.6 * jitter.std()
 
 
 def test_gaps_and_cuts_end_the_averaging() -> None:
     faces = [made_up(10), made_up(10), None, made_up(99), made_up(99), made_up(300), made_up(300)]
-    steady = smoothed(faces, {5}, 640, 360)
+    steady = smooth_faces(faces, {5}, 640, 360)
     found = [None if face is None else centre_x(face) for face in steady]
     assert found == [10, 10, None, 99, 99, 300, 300]
 
