@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
-from contracts.errors import FaceKindUnsupported
+from contracts.errors import EngineUnavailable, FaceKindUnsupported
 from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
@@ -19,6 +19,7 @@ from gpu_service.compose import compose
 from gpu_service.data import FacePatch, Frame
 from gpu_service.engines.base import Engine
 from gpu_service.engines.registry import engines_for
+from gpu_service.faces.detectors import BoxDetector, Detectors
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
 from gpu_service.media.encode import Encoder, Fragment
@@ -69,7 +70,11 @@ class _Clock:
 
 
 def render(
-    request: RenderRequest, engine: Engine[Any], emit: Emit, file: Path | None = None
+    request: RenderRequest,
+    engine: Engine[Any],
+    emit: Emit,
+    file: Path | None = None,
+    detectors: Detectors | None = None,
 ) -> RenderReport:
     """Render one video.
 
@@ -82,12 +87,14 @@ def render(
         emit: Told which engine renders and how far it is; without a file, it is also given the
             fragments of the video as they are made.
         file: Where the video goes as one MP4.
+        detectors: Of this host, beside MediaPipe; None has no other.
 
     Raises:
         LipSyncError: The face or the speech can't be used, or the render failed.
     """
     clock = _Clock()
     info, options = engine.info, request.options
+    detector = _detector(options, info, detectors)
 
     def progress(stage: str, done: float, total: float) -> None:
         emit(ProgressRecord(stage=stage, done=done, total=total), b"")
@@ -107,7 +114,8 @@ def render(
     emit(EventRecord(name="engine", value=info.name), b"")
     progress("track", 0, 1)
     with clock.stage("track"):
-        track = track_faces(source, fps, options, progress, needed_frames(num_spoken, mode))
+        needed = needed_frames(num_spoken, mode)
+        track = track_faces(source, fps, options, progress, needed, detector)
     timeline = plan(fps, num_spoken, len(track.faces), mode)
     track = dataclasses.replace(track, source_index=timeline.source_index)
     sound = fit_sound(sound, timeline)
@@ -140,6 +148,19 @@ def render(
         ignored=_ignored(options, info, source.kind),
         warnings=track.warnings,
     )
+
+
+def _detector(
+    options: LipSyncOptions, info: EngineInfo, detectors: Detectors | None
+) -> BoxDetector | None:
+    """What says where the face's box is; None leaves it to MediaPipe's landmarks."""
+    if "detector" not in info.options or options.detector == "mediapipe":
+        return None
+    if detectors is None:
+        raise EngineUnavailable(
+            f"there is no detector {options.detector} here", hint="Leave the option detector out."
+        )
+    return detectors.s3fd()
 
 
 def _draw(patches: Iterator[FacePatch], frames: Iterator[Frame]) -> Generator[tuple[Frame, bool]]:
@@ -208,6 +229,6 @@ def _ignored(options: LipSyncOptions, info: EngineInfo, kind: str) -> tuple[str,
     """Options that differ from their default and change nothing here."""
     used = _EVERY_ENGINE.union(info.options)
     if kind == "video":
-        used |= {"length_mode"}
+        used |= {"length_mode", "smoothing"}
     changed = options.model_dump(exclude_defaults=True)
     return tuple(name for name in changed if name not in used)

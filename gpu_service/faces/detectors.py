@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from contracts.errors import EngineUnavailable
-from contracts.lipsync import Detector
 from gpu_service.data import Detection, Face, Frame
 from gpu_service.faces.s3fd import S3fdDetector
 from gpu_service.weights.store import WeightsStore
@@ -43,20 +42,18 @@ class Detectors:
         self._loaded: dict[Path, BoxDetector] = {}
         self._lock = threading.Lock()
 
-    def named(self, name: Detector) -> BoxDetector | None:
-        """The detector of this name; None for `mediapipe`, whose landmarks every face has.
+    def s3fd(self) -> BoxDetector:
+        """The detector of Wav2Lip's release.
 
         Raises:
             CheckpointMissing: Its weights are not installed.
             CheckpointMismatch: They are something else.
             EngineUnavailable: PyTorch is not installed.
         """
-        if name == "mediapipe":
-            return None
-        path = self._weights.require(name)
+        path = self._weights.require("s3fd")
         with self._lock:
             if path not in self._loaded:
-                self._loaded = {path: _load(path, self._device)}
+                self._loaded = {path: _load_s3fd(path, self._device)}
             return self._loaded[path]
 
 
@@ -105,7 +102,7 @@ def _overlap(one: Edges, other: Edges) -> float:
     return shared / (sum(areas) - shared)
 
 
-def _load(path: Path, device: Device) -> BoxDetector:
+def _load_s3fd(path: Path, device: Device) -> BoxDetector:
     if find_spec("torch") is None:
         raise EngineUnavailable("PyTorch is not installed", hint=f"Run: {TORCH_LINE}")
     try:
