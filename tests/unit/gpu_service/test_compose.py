@@ -27,3 +27,9 @@ def test_alpha_mixes_frame_and_patch() -> None:
     assert np.abs(composed - exact).max() <= 0.5 + 1e-9
     assert np.array_equal(composed[:, 0], FRAME[3:8, 2])
     assert np.array_equal(composed[:, 3], PIXELS[:, 3])
+
+
+def test_white_on_white_stays_white_however_it_is_mixed() -> None:
+    white = np.full((1, 256, 3), 255, np.uint8)
+    alpha = np.arange(256, dtype=np.uint8)[np.newaxis]
+    assert (compose(white, FacePatch(0, Box(0, 0, 256, 1), white, alpha)) == 255).all()
