@@ -71,6 +71,8 @@ class EngineInfo(BaseModel):
     """Licence of the engine's weights."""
     options: tuple[str, ...] = ()
     """Names of the `LipSyncOptions` fields that the engine uses beyond those of every engine."""
+    checkpoints: tuple[str, ...] = ()
+    """Values of the option `checkpoint`, the engine's own choice first."""
 
 
 class EngineStatus(BaseModel):
@@ -82,7 +84,22 @@ class EngineStatus(BaseModel):
     ready: bool
     reason: str = ""
     """Why the engine is not ready, with the line that mends it."""
+    loading: bool = False
+    """Whether the engine is being loaded now; a render that asks for it waits."""
+    auto: bool = True
+    """Whether `auto` tries the engine. Engines are listed in the order in which it does."""
     device: str = "cpu"
+    """What its network runs on, such as `cpu` or `cuda`; filled in once the engine is ready."""
+    runtime: str = "built-in"
+    """What runs it, such as `torch`, `openvino` or `onnx`; `built-in` needs no such library."""
+    precision: str = "fp32"
+    """Numbers that it computes with: `fp32`, `bf16`, `fp16` or `int8`."""
+    real_time: Annotated[float | None, Field(examples=[2.7])] = None
+    """Seconds of video made in a second, everything from reading the face to the written file
+    counted: the median of the last renders that this engine ended here since it was loaded. None
+    until it has ended one; short videos measure low, because finding the face counts too."""
+    checkpoints: tuple[str, ...] = ()
+    """Those of `info.checkpoints` that are installed."""
 
 
 class FrameRange(BaseModel):

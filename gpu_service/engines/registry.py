@@ -3,15 +3,19 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
-from contracts.errors import EngineNotFound, EngineUnavailable
+from contracts.errors import CheckpointMismatch, EngineNotFound, EngineUnavailable
 from contracts.lipsync import EngineInfo, EngineStatus
 from gpu_service.engines.base import Engine
-from gpu_service.weights.store import WeightsStore
+from gpu_service.weights.store import Fingerprint, WeightsStore
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +25,50 @@ ENGINES: Final[Mapping[str, str]] = {
 }
 """Import strings, so that an engine whose libraries are missing hurts no other. A class whose
 `info.needs` is not empty is built with the host's weights and device, the others with nothing. It
-raises EngineUnavailable where it can't render, and is tried again the next time it is asked for.
+raises EngineUnavailable where it can't render, and is tried again the next time it is asked for;
+what it may say of itself in `device`, `runtime` and `precision` is listed.
 """
 
 INSTALL_LINE: Final = (
     "python -m pip install --no-deps --require-hashes -r requirements/gpu_service.txt"
 )
+LOADING: Final = "it is being loaded, which takes some seconds; a render waits for it"
+SPEEDS_KEPT: Final = 5
+"""So many renders tell how fast an engine is."""
+
+
+@dataclass
+class _Load:
+    """An engine that is loaded, is being loaded, or could not be."""
+
+    weights: Fingerprint
+    """The weights that were installed when it began."""
+    future: Future[Engine[Any]]
+    speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
+    """Seconds of video per second of the last renders."""
+
+    def outdated(self, weights: Fingerprint) -> bool:
+        """Whether it must be done anew. A load that has not ended must end first."""
+        if not self.future.done():
+            return False
+        if self.engine:
+            return bool(self.engine.info.needs) and weights != self.weights
+        if isinstance(self.future.exception(), CheckpointMismatch):
+            return weights != self.weights  # looking into the same file again costs seconds
+        return True  # what was missing may have been installed
+
+    @property
+    def engine(self) -> Engine[Any] | None:
+        """The engine, once it is loaded."""
+        ready = self.future.done() and not self.future.exception()
+        return self.future.result() if ready else None
 
 
 class Engines:
-    """The engines of this host.
+    """The engines of this host; each is loaded by one thread while others may look on.
+
+    An engine is built anew when the installed weights change. Whoever renders with the old one
+    keeps it.
 
     Args:
         order: What `auto` tries.
@@ -48,12 +86,14 @@ class Engines:
     ) -> None:
         self.known = known
         self._order = order
-        self._equipment = (WeightsStore(weights_dir), device)
-        self._loaded: dict[str, Engine[Any]] = {}
+        self._weights = WeightsStore(weights_dir)
+        self._device = device
+        self._loads: dict[str, _Load] = {}
+        self._threads = ThreadPoolExecutor(max(1, len(known)), thread_name_prefix="engine")
         self._lock = threading.Lock()
 
     def resolve(self, name: str, kind: str | None = None) -> Engine[Any]:
-        """The engine that renders when `name` is asked for.
+        """The engine that renders when `name` is asked for; waits while it is being loaded.
 
         Args:
             name: Of an engine; `auto` takes the first of the order that is ready.
@@ -83,42 +123,98 @@ class Engines:
             )
         raise EngineUnavailable("no engine is ready; " + "; ".join(reasons), hint=INSTALL_LINE)
 
-    def statuses(self) -> list[EngineStatus]:
-        """Every engine, whether it is ready, and if not, why."""
-        return [self._status(name) for name in self.known]
+    def statuses(self, patience_seconds: float | None = None) -> list[EngineStatus]:
+        """Every engine, whether it is ready, and if not, why; those of `auto` first, in its order.
 
-    def _status(self, name: str) -> EngineStatus:
-        try:
-            engine = self._load(name)
-        except EngineUnavailable as error:
-            return EngineStatus(
-                info=_info(name, self.known[name]),
-                ready=False,
-                reason=f"{error.detail}. {error.hint}",
-            )
-        return EngineStatus(info=engine.info, ready=True, device=getattr(engine, "device", "cpu"))
+        Args:
+            patience_seconds: How long to wait for engines that are being loaded, before saying
+                just that of them; None waits for all.
+        """
+        tried = [name for name in self._order if name in self.known]
+        names = list(dict.fromkeys([*tried, *self.known]))
+        loads = [self._begin(name) for name in names]
+        wait([load.future for load in loads], patience_seconds)
+        return [
+            self._status(name, load).model_copy(update={"auto": name in tried})
+            for name, load in zip(names, loads, strict=True)
+        ]
+
+    def rendered(self, engine: Engine[Any], video_seconds: float, seconds: float) -> None:
+        """Note how long a render took; an engine that was built anew meanwhile is not credited."""
+        with self._lock:
+            load = self._loads.get(engine.info.name)
+            if load and load.engine is engine and seconds > 0:
+                load.speeds.append(video_seconds / seconds)
+
+    def _status(self, name: str, load: _Load) -> EngineStatus:
+        engine = load.engine
+        if engine is None:
+            info = _info(name, self.known[name])
+            if not load.future.done():
+                return EngineStatus(info=info, ready=False, loading=True, reason=LOADING)
+            why = _unavailable(info, load.future.exception())
+            return EngineStatus(info=info, ready=False, reason=f"{why.detail}. {why.hint}")
+        said = {
+            each: getattr(engine, each)
+            for each in ("device", "runtime", "precision")
+            if hasattr(engine, each)
+        }
+        with self._lock:
+            real_time = round(median(load.speeds), 2) if load.speeds else None
+        return EngineStatus(
+            info=engine.info,
+            ready=True,
+            real_time=real_time,
+            checkpoints=tuple(each for each in engine.info.checkpoints if self._weights.find(each)),
+            **said,
+        )
 
     def _load(self, name: str) -> Engine[Any]:
         if name not in self.known:
             raise EngineNotFound(f"there is no engine {name!r}")
+        load = self._begin(name)
+        wait([load.future])
+        if load.weights != self._weights.fingerprint():  # they changed while it was being loaded
+            load = self._begin(name)
+            wait([load.future])
+        if load.engine is None:
+            error = load.future.exception()
+            if not isinstance(error, EngineUnavailable):
+                log.warning("engine %s can't be loaded", name, exc_info=error)
+            raise _unavailable(_info(name, self.known[name]), error) from error
+        return load.engine
+
+    def _begin(self, name: str) -> _Load:
+        """The engine's load, begun here unless that has been done."""
+        weights = self._weights.fingerprint()
         with self._lock:
-            if name not in self._loaded:
-                started = time.perf_counter()
-                self._loaded[name] = self._make(name)
-                log.info("engine %s loaded in %.2f s", name, time.perf_counter() - started)
-            return self._loaded[name]
+            load = self._loads.get(name)
+            if load is None or load.outdated(weights):
+                load = _Load(weights, self._threads.submit(self._make, name))
+                self._loads[name] = load
+            return load
 
     def _make(self, name: str) -> Engine[Any]:
+        started = time.perf_counter()
         engine_class = _import(name, self.known[name])
-        needs = engine_class.info.needs
-        try:
-            engine: Engine[Any] = engine_class(*(self._equipment if needs else ()))
-        except (ImportError, OSError) as error:  # PyTorch raises both where its own parts are gone
-            raise EngineUnavailable(
-                f"the engine {name} can't be loaded: {error}",
-                hint=f"Mend what it needs: {', '.join(needs)}.",
-            ) from error
+        equipment = (self._weights, self._device) if engine_class.info.needs else ()
+        engine: Engine[Any] = engine_class(*equipment)
+        log.info("engine %s loaded in %.2f s", name, time.perf_counter() - started)
         return engine
+
+
+def _unavailable(info: EngineInfo, error: BaseException | None) -> EngineUnavailable:
+    """Why an engine can't be loaded, as an error of its own.
+
+    The one that a load keeps is not raised again: it would hold on to all that it passed through.
+    """
+    if isinstance(error, EngineUnavailable):
+        return type(error)(error.detail, hint=error.hint)
+    # PyTorch raises many kinds where its own parts are gone, or its device has no memory left.
+    return EngineUnavailable(
+        f"the engine {info.name} can't be loaded: {error}",
+        hint=f"Mend what it needs: {', '.join(info.needs)}.",
+    )
 
 
 def engines_for(kind: str) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
+from gpu_service.routes.engines import PATIENCE_SECONDS
+
 router = APIRouter(tags=["host"])
 
 
@@ -16,6 +18,8 @@ class HealthView(BaseModel):
     """What engines run on."""
     engines_ready: tuple[str, ...]
     """Names of the engines that can render now."""
+    engines_loading: tuple[str, ...]
+    """Names of those that are being loaded."""
     renders_running: int
     renders_max: int
     """More renders at a time are refused with 503."""
@@ -25,11 +29,12 @@ class HealthView(BaseModel):
 def get_health(request: Request) -> HealthView:
     """Open to all: device, engines that are ready, and how busy the host is."""
     state = request.app.state
-    statuses = state.engines.statuses()
+    statuses = state.engines.statuses(PATIENCE_SECONDS)
     devices = {status.device for status in statuses if status.ready}
     return HealthView(
         device="cuda" if "cuda" in devices else "cpu",
         engines_ready=tuple(status.info.name for status in statuses if status.ready),
+        engines_loading=tuple(status.info.name for status in statuses if status.loading),
         renders_running=state.renders.running,
         renders_max=state.settings.max_concurrent,
     )

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +34,6 @@ from contracts.records import (
     ProgressRecord,
     encode_record,
 )
-from gpu_service.engines.base import Engine
 from gpu_service.engines.registry import Engines
 from gpu_service.media.decode import face_kind
 from gpu_service.render import Emit, RenderRequest, render
@@ -152,17 +152,23 @@ async def _answer_video(request: Request, order: RenderRequest, render_id: str) 
 def _render_video(engines: Engines, order: RenderRequest, emit: Emit) -> Video:
     with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
         file = Path(folder) / "video.mp4"
-        report = render(order, _engine(engines, order), emit, file)
+        report = _render(engines, order, emit, file)
         return Video(report, file.read_bytes())
 
 
-def _engine(engines: Engines, order: RenderRequest) -> Engine[Any]:
-    return engines.resolve(order.options.engine, face_kind(order.face))
+def _render(
+    engines: Engines, order: RenderRequest, emit: Emit, file: Path | None = None
+) -> RenderReport:
+    engine = engines.resolve(order.options.engine, face_kind(order.face))
+    started = time.perf_counter()
+    report = render(order, engine, emit, file)
+    engines.rendered(engine, report.seconds, time.perf_counter() - started)
+    return report
 
 
 async def _answer_records(request: Request, order: RenderRequest, render_id: str) -> Response:
     renders: Renders = request.app.state.renders
-    run = renders.start(partial(_render_records, request.app.state.engines, order))
+    run = renders.start(partial(_render, request.app.state.engines, order))
     async with _stopped_when_gone(run, request):
         first = await run.next()
         if first is None:
@@ -177,10 +183,6 @@ async def _answer_records(request: Request, order: RenderRequest, render_id: str
         # Comes after the last record, and also when the caller leaves before.
         background=BackgroundTask(run.stop, _gone()),
     )
-
-
-def _render_records(engines: Engines, order: RenderRequest, emit: Emit) -> RenderReport:
-    return render(order, _engine(engines, order), emit)
 
 
 def _gone() -> Cancelled:

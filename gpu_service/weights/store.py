@@ -19,6 +19,7 @@ from gpu_service.weights.registry import Weights, weights_named
 Check = Callable[[Weights, Path], None]
 """Raises CheckpointMismatch where a file does not hold these weights."""
 Verdict = Literal["unchanged", "changed", "gone"]
+Fingerprint = frozenset[tuple[object, ...]]
 
 
 class WeightsRecord(BaseModel):
@@ -61,6 +62,15 @@ class WeightsStore:
         record = self.record(name)
         path = self.folder / record.file if record else None
         return path if path and path.is_file() else None
+
+    def fingerprint(self) -> Fingerprint:
+        """Equal as long as the same files are installed; a file that no record names is not."""
+        marks: list[tuple[object, ...]] = []
+        for path in self.folder.glob("[!.]*.json"):
+            record = self.record(path.stem)
+            file = _mark(self.folder / record.file) if record else None
+            marks.append((path.name, _mark(path), file))
+        return frozenset(marks)
 
     def require(self, name: str) -> Path:
         """The installed file.
@@ -210,6 +220,15 @@ def _refuse_unaccepted(weights: Weights, *, accepted: bool) -> None:
         raise InvalidInput(
             f"{weights.name} is for {weights.licence}", hint="Accept that with --accept-licence."
         )
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """Changes when another file takes the path; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sha256(path: Path) -> str:

@@ -331,6 +331,25 @@ def test_engines_say_which_are_ready_and_why_one_is_not(host: str) -> None:
     assert set(health(host)["engines_ready"]) == set(KNOWN) - {"absent", "wav2lip"}
 
 
+def test_engines_say_what_they_run_on_and_how_fast_their_renders_were(host: str) -> None:
+    def counting() -> EngineStatus:
+        statuses = GpuClient(host, "", TIMEOUT).engines()
+        assert [status.info.name for status in statuses[:3]] == ["absent", "wav2lip", "counting"]
+        assert [status.auto for status in statuses] == [True, True, True, False, False]
+        return statuses[2]
+
+    assert post(host).status_code == 200
+    whole = counting()
+    assert (whole.device, whole.runtime, whole.precision) == ("cpu", "built-in", "fp32")
+    assert whole.real_time
+    assert whole.real_time > 0
+    problem(post(host, "broken"), 500, "RENDER_FAILED")
+    assert records_of(post(host, "gated", accept=RECORDS_MEDIA_TYPE))
+    by_name = {status.info.name: status for status in GpuClient(host, "", TIMEOUT).engines()}
+    assert by_name["broken"].real_time is None
+    assert by_name["gated"].real_time
+
+
 def test_without_a_token_programs_may_call_and_web_pages_may_not() -> None:
     page = {"Origin": "https://elsewhere.example"}
     with serving(create_app(Settings(), KNOWN)) as url:

@@ -111,6 +111,7 @@ class Wav2LipEngine:
         needs=("the checkpoint wav2lip_gan or wav2lip", "PyTorch"),
         licence="research and personal use only, not commercial (trained on LRS2)",
         options=("checkpoint", "detector", "pads", "paste"),
+        checkpoints=CHECKPOINTS,
     )
 
     def __init__(

@@ -136,8 +136,8 @@ def test_engines_are_listed_ready_or_with_what_they_need(
     assert main(["engines"]) == 0
     said = capsys.readouterr().out
     assert re.findall(r"^(\w+) +(ready|not ready)$", said, re.MULTILINE) == [
-        ("facewarp", "ready"),
         ("wav2lip", "not ready"),
+        ("facewarp", "ready"),
     ]
     assert "weights add" in said
 

@@ -1,9 +1,10 @@
 """Engines by name."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -66,7 +67,7 @@ class Unlinked:
         raise self.failure
 
 
-@pytest.mark.parametrize("kind", [ImportError, OSError])
+@pytest.mark.parametrize("kind", [ImportError, OSError, RuntimeError, AttributeError])
 def test_a_library_that_is_broken_hurts_no_other_engine(
     kind: type[Exception],
 ) -> None:
@@ -130,3 +131,135 @@ def test_auto_prefers_an_engine_that_animates_this_kind_of_face() -> None:
     # So that the face is looked into, and the error says what it is and what would animate it.
     assert Engines(("facewarp",)).resolve("auto", "video").info.name == "facewarp"
     assert engines_for("video") == ("wav2lip",)
+
+
+def test_engines_are_listed_in_the_order_of_auto() -> None:
+    known = BROKEN | {"facewarp": ENGINES["facewarp"]} | COUNTING
+    statuses = Engines(("counting", "missing", "broken"), known).statuses()
+    assert [(status.info.name, status.auto) for status in statuses] == [
+        ("counting", True),
+        ("broken", True),
+        ("facewarp", False),
+    ]
+
+
+class Weighty:
+    """An engine with weights, whose loading a test can hold."""
+
+    info = CountingEngine.info.model_copy(
+        update={"name": "weighty", "needs": ("s3fd",), "checkpoints": ("s3fd", "wav2lip")}
+    )
+    device, runtime, precision = "cuda", "torch", "bf16"
+    gate: ClassVar[threading.Event]
+    begun: ClassVar[list[Path]]
+    at_once: ClassVar[list[int]]
+    lock: ClassVar[threading.Lock]
+
+    def __init__(self, weights: WeightsStore, device: str) -> None:
+        self.file = weights.require("s3fd")
+        with self.lock:
+            self.begun.append(self.file)
+            self.at_once.append(1 + (self.at_once[-1] if self.at_once else 0))
+        assert self.gate.wait(30)
+        with self.lock:
+            self.at_once.append(self.at_once[-1] - 1)
+        if self.file.read_bytes() == b"unfit":
+            raise CheckpointMismatch("it holds something else")
+
+
+@pytest.fixture
+def weighty(tmp_path: Path) -> Iterator[Engines]:
+    Weighty.gate, Weighty.lock = threading.Event(), threading.Lock()
+    Weighty.begun, Weighty.at_once = [], []
+    Weighty.gate.set()
+    known = {"weighty": f"{__name__}:Weighty"} | COUNTING
+    yield Engines(("weighty", "counting"), known, tmp_path)
+    Weighty.gate.set()
+
+
+def _install(folder: Path, content: bytes) -> None:
+    file = folder / "new.pth"
+    file.write_bytes(content)
+    WeightsStore(folder).add(file, weights_named("s3fd"), lambda *_: None)
+
+
+def test_a_checkpoint_that_is_replaced_or_removed_is_noticed_and_renders_keep_theirs(
+    weighty: Engines, tmp_path: Path
+) -> None:
+    _install(tmp_path, b"one")
+    one: Any = weighty.resolve("auto")
+    counting = weighty.resolve("counting")
+    assert weighty.resolve("weighty") is one
+    _install(tmp_path, b"two")
+    two: Any = weighty.resolve("auto")
+    assert two is not one
+    assert one.file != two.file
+    assert two.file.read_bytes() == b"two"
+    (tmp_path / "s3fd.json").unlink()
+    with pytest.raises(CheckpointMissing):
+        weighty.resolve("weighty")
+    assert weighty.resolve("auto") is counting
+    _install(tmp_path, b"three")
+    two.file.unlink(missing_ok=True)
+    third: Any = weighty.resolve("weighty")
+    third.file.unlink()
+    with pytest.raises(CheckpointMissing):
+        weighty.resolve("weighty")
+    assert weighty.resolve("counting") is counting
+
+
+def test_while_an_engine_is_loaded_its_status_says_so_and_a_render_waits(
+    weighty: Engines, tmp_path: Path
+) -> None:
+    assert [status.ready for status in weighty.statuses()] == [False, True]
+    Weighty.gate.clear()
+    _install(tmp_path, b"one")
+    status, counting = weighty.statuses(0.01)
+    assert (status.info.name, status.ready, status.loading) == ("weighty", False, True)
+    assert "being loaded" in status.reason
+    assert (counting.ready, counting.loading) == (True, False)
+    found: list[Any] = []
+    render = threading.Thread(target=lambda: found.append(weighty.resolve("auto")))
+    render.start()
+    # Replaced before the first load has ended: the render gets the new one, loaded after it.
+    _install(tmp_path, b"two")
+    for _ in range(3):
+        assert weighty.statuses(0.01)[0].loading
+    assert not found
+    Weighty.gate.set()
+    render.join()
+    assert found[0].file.name.startswith("s3fd-")
+    assert found[0].file.read_bytes() == b"two"
+    assert len(Weighty.begun) == 2
+    assert max(Weighty.at_once) == 1
+    status = weighty.statuses()[0]
+    assert (status.device, status.runtime, status.precision) == ("cuda", "torch", "bf16")
+    assert status.checkpoints == ("s3fd",)
+    assert not status.loading
+
+
+def test_a_file_that_does_not_fit_is_looked_into_once(weighty: Engines, tmp_path: Path) -> None:
+    _install(tmp_path, b"unfit")
+    for _ in range(3):
+        assert "something else" in weighty.statuses()[0].reason
+        with pytest.raises(CheckpointMismatch):
+            weighty.resolve("weighty")
+    assert len(Weighty.begun) == 1
+    _install(tmp_path, b"fits")
+    assert weighty.statuses()[0].ready
+
+
+def test_the_speed_of_an_engine_is_the_median_of_its_last_renders(
+    weighty: Engines, tmp_path: Path
+) -> None:
+    _install(tmp_path, b"one")
+    engine = weighty.resolve("weighty")
+    assert weighty.statuses()[0].real_time is None
+    for seconds in (9.0, 9.0, 2.0, 1.0, 4.0, 0.1, 2.0):
+        weighty.rendered(engine, 6.0, seconds)
+    speeds = [status.real_time for status in weighty.statuses()]
+    assert speeds == [3.0, None]
+    _install(tmp_path, b"two")
+    assert weighty.statuses()[0].real_time is None
+    weighty.rendered(engine, 6.0, 1.0)
+    assert weighty.statuses()[0].real_time is None
