@@ -171,3 +171,9 @@ class TorchRuntime:
             tensors = [torch.from_numpy(array).to(self.device) for array in arrays]
             result: NDArray[np.float32] = self._network(*tensors).cpu().numpy()
         return result
+
+    def outputs(self, *arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Run a network that gives several tensors on one batch."""
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(array).to(self.device) for array in arrays]
+            return tuple(each.cpu().numpy() for each in self._network(*tensors))
