@@ -28,6 +28,7 @@ from gpu_service.engines.registry import ENGINES, Engines
 from gpu_service.media.decode import decode_sound, face_kind, speech_chunks
 from gpu_service.render import RenderRequest, render
 from gpu_service.routes.runs import Renders
+from gpu_service.score_cli import add_arguments
 from gpu_service.settings import Settings
 from gpu_service.weights_cli import add_commands
 
@@ -85,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     track.add_argument("-o", "--output", type=Path, required=True, metavar="TRACK.csv")
     track.add_argument("--marks", type=Path, metavar="FILE.json", help="the voice's phonemes")
     track.set_defaults(run=_mouth_track)
+
+    add_arguments(commands.add_parser("score", help="how well a video's mouth follows its sound"))
     return parser
 
 
@@ -142,13 +145,14 @@ def _render(settings: Settings, options: argparse.Namespace) -> int:
         options=_lipsync_options(options.engine, options.option),
         marks=_read_marks(options.marks),
     )
-    engine = _host_engines(settings).resolve(request.options.engine, face_kind(request.face))
+    engines = _host_engines(settings)
+    engine = engines.resolve(request.options.engine, face_kind(request.face))
     _check_place(options.output)
     # Made beside its place, so that what stands there stays until the new video is whole.
     unfinished = options.output.with_name(f".{options.output.name}.{os.getpid()}.mp4")
     started = time.perf_counter()
     try:
-        report = render(request, engine, _show_progress, unfinished)
+        report = render(request, engine, _show_progress, unfinished, engines.detectors)
         unfinished.replace(options.output)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -38,7 +38,7 @@ def seeded_state_dict(net: Net) -> StateDict:
 def seeded_checkpoint(
     path: Path,
     kind: Literal["dict", "torchscript", "safetensors"] = "dict",
-    net: Literal["wav2lip", "syncnet"] = "wav2lip",
+    net: Net = "wav2lip",
 ) -> Path:
     """Write seeded weights as a checkpoint in one of the forms that people have.
 
@@ -46,7 +46,7 @@ def seeded_checkpoint(
         path: The file to write.
         kind: As training saves it (with the prefix of its parallel wrapper and the optimizer's
             state), as a traced archive, or as safetensors.
-        net: Whose weights.
+        net: Whose weights; S3FD's only as safetensors.
 
     Returns:
         The path.

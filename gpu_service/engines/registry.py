@@ -15,6 +15,7 @@ from typing import Any, Final
 from contracts.errors import CheckpointMismatch, EngineNotFound, EngineUnavailable
 from contracts.lipsync import EngineInfo, EngineStatus
 from gpu_service.engines.base import Engine
+from gpu_service.faces.detectors import Detectors, Device
 from gpu_service.weights.store import Fingerprint, WeightsStore
 
 log = logging.getLogger(__name__)
@@ -82,12 +83,14 @@ class Engines:
         order: Sequence[str],
         known: Mapping[str, str] = ENGINES,
         weights_dir: Path = Path(".data/weights"),
-        device: str = "auto",
+        device: Device = "auto",
     ) -> None:
         self.known = known
         self._order = order
         self._weights = WeightsStore(weights_dir)
         self._device = device
+        self.detectors = Detectors(self._weights, device)
+        """What may say where a face's box is, beside MediaPipe."""
         self._loads: dict[str, _Load] = {}
         self._threads = ThreadPoolExecutor(max(1, len(known)), thread_name_prefix="engine")
         self._lock = threading.Lock()

@@ -73,7 +73,17 @@ async def post_render(
     request: Request,
     face: Annotated[UploadFile, File(description="A photo, or a video.")],
     speech: Annotated[UploadFile, File(description="Any audio, or a video with sound.")],
-    options: Annotated[str, Form(description="JSON of LipSyncOptions.")] = "{}",
+    options: Annotated[
+        str,
+        Form(
+            description="JSON of LipSyncOptions.",
+            examples=['{"engine": "wav2lip", "checkpoint": "wav2lip_gan", "pads": "0,20,0,0"}'],
+            json_schema_extra={
+                "contentMediaType": "application/json",
+                "contentSchema": LipSyncOptions.model_json_schema(),
+            },
+        ),
+    ] = "{}",
     marks: Annotated[str | None, Form(description="JSON list of PhonemeMark.")] = None,
     accept: Annotated[str, Header()] = "video/mp4",
     idempotency_key: Annotated[str | None, Header(pattern=r"^[A-Za-z0-9._~-]{1,128}$")] = None,
@@ -122,9 +132,11 @@ def _parse_options(text: str) -> LipSyncOptions:
     try:
         return LipSyncOptions.model_validate_json(text)
     except ValidationError as error:
+        first = error.errors()[0]["loc"]
         raise OptionRejected(
             rejected_fields(error.errors()),
             hint=f"The options are: {', '.join(LipSyncOptions.model_fields)}.",
+            field=str(first[0]) if first else "options",
         ) from error
 
 
@@ -161,7 +173,7 @@ def _render(
 ) -> RenderReport:
     engine = engines.resolve(order.options.engine, face_kind(order.face))
     started = time.perf_counter()
-    report = render(order, engine, emit, file)
+    report = render(order, engine, emit, file, engines.detectors)
     engines.rendered(engine, report.seconds, time.perf_counter() - started)
     return report
 

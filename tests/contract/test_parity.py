@@ -20,7 +20,10 @@ from gpu_service.audio.mel import mel_basis, wav2lip_mel
 from gpu_service.data import SPEECH_RATE
 from gpu_service.engines.wav2lip.published import smooth_boxes, window_starts
 from gpu_service.faces import s3fd
-from tests.parity_weights import PARITY, Net, manifest, seeded_state_dict
+from gpu_service.faces.detectors import Detectors
+from gpu_service.weights.registry import weights_named
+from gpu_service.weights.store import WeightsStore
+from tests.parity_weights import PARITY, Net, manifest, seeded_checkpoint, seeded_state_dict
 
 DIGESTS: dict[Net, str] = {
     "wav2lip": "f432dd7658b9016cd4514918a964fc66b25c4d897f79ad5d54e977f138e61e13",
@@ -106,6 +109,18 @@ def test_s3fd_finds_the_published_faces(torch: ModuleType, networks: dict[Net, A
         assert np.abs(head - given[f"head{index:02}"]).max() < 1e-3
     for index, boxes in enumerate(s3fd.find_boxes(heads)):
         np.testing.assert_allclose(boxes, given[f"final{index}"], atol=1e-3)
+
+
+def test_s3fd_finds_the_published_faces_in_a_frame_from_an_installed_checkpoint(
+    torch: ModuleType, tmp_path: Path
+) -> None:
+    given = golden("s3fd")
+    store = WeightsStore(tmp_path / "installed")
+    file = seeded_checkpoint(tmp_path / "s3fd.safetensors", "safetensors", "s3fd")
+    store.add(file, weights_named("s3fd"), lambda _weights, _path: None)
+    detector = Detectors(store, "cpu").s3fd()
+    for index, image in enumerate(given["images_bgr_u8"]):
+        np.testing.assert_allclose(detector.find(image), given[f"final{index}"], atol=1e-3)
 
 
 def test_s3fd_boxes_come_from_its_heads_as_published() -> None:

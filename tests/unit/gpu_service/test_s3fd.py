@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from gpu_service.faces import s3fd
@@ -17,6 +18,22 @@ def heads(*shown: tuple[int, int, int, int, float]) -> list[NDArray[np.float32]]
     for image, level, row, column, sureness in shown:
         made[2 * level][image, 1, row, column] = 9.0 + sureness
     return made
+
+
+def test_a_large_frame_is_searched_small_and_its_boxes_are_of_the_frame() -> None:
+    searched: list[tuple[int, ...]] = []
+
+    def network(pictures: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        searched.append(pictures.shape)
+        return [head[1:] for head in heads((1, 2, 3, 5, 4.0))]
+
+    frame = np.zeros((256, 512, 3), np.uint8)
+    (face,) = s3fd.S3fdDetector(network, 128).find(frame)
+    np.testing.assert_allclose(face[:4], np.array([56, 24, 120, 88]) * 4)
+    assert face.score == pytest.approx(1 / (1 + np.exp(-4)))
+    (face,) = s3fd.S3fdDetector(network).find(frame)
+    np.testing.assert_allclose(face[:4], [56, 24, 120, 88])
+    assert searched == [(1, 3, 64, 128), (1, 3, 256, 512)]
 
 
 def test_a_picture_without_a_face_has_no_boxes() -> None:
