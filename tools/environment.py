@@ -19,6 +19,8 @@ from tools.processes import lines_of
 ROOT = Path(__file__).resolve().parent.parent
 SETS = {"default": ("frontend", "backend", "gpu_service"), "dev": ("dev",)}
 """The locks of each set. The dev lock holds the default set too, at the same versions."""
+OPTIONAL = ("gpu_service-openvino", "gpu_service-export")
+"""Locks that a person installs by hand, on top of the default set. The dev lock holds them too."""
 TORCH = "torch==2.13.0"
 """In no lock, since its builds differ by the machine's accelerator. Tests of networks need it."""
 

@@ -3,14 +3,14 @@
 import subprocess
 import sys
 
-from tools.environment import ROOT, SETS, say
+from tools.environment import OPTIONAL, ROOT, SETS, say
 
 UV = ["-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
 UV += ["--generate-hashes", "--override", "requirements/overrides.txt"]
 
 
 def lock(python: str, *, upgrade: bool) -> int:
-    """Compile the dev lock, then each service's, at the same versions.
+    """Compile the dev lock, then the others, at the same versions.
 
     Args:
         python: The interpreter that has uv.
@@ -19,7 +19,7 @@ def lock(python: str, *, upgrade: bool) -> int:
     Returns:
         The exit status.
     """
-    for name in (*SETS["dev"], *SETS["default"]):
+    for name in (*SETS["dev"], *SETS["default"], *OPTIONAL):
         target = f"requirements/{name}.txt"
         say(f"locking {target}")
         command = [python, *UV, f"requirements/{name}.in", "-o", target]

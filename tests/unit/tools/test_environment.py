@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.environment import ROOT, SETS, Environment, SetupFailed, pins
+from tools.environment import OPTIONAL, ROOT, SETS, Environment, SetupFailed, pins
 
 
 def write_wheel(folder: Path, version: str) -> str:
@@ -156,6 +156,6 @@ def test_once_torch_is_there_nothing_is_left_of_an_installation_that_was_stopped
     assert json.loads(marker.read_text()) == {"torch": "tiny==9.0"}
 
 
-@pytest.mark.parametrize("name", SETS["default"])
-def test_the_dev_lock_holds_the_default_set_at_the_same_versions(name: str) -> None:
+@pytest.mark.parametrize("name", [*SETS["default"], *OPTIONAL])
+def test_the_dev_lock_holds_every_other_one_at_the_same_versions(name: str) -> None:
     assert pins(ROOT / f"requirements/{name}.txt") <= pins(ROOT / "requirements/dev.txt")
