@@ -91,8 +91,8 @@ class FaceSource(Protocol):
     def fps(self) -> Fraction | None:
         """None for a photo."""
 
-    def frames(self) -> Iterator[Frame]:
-        """Every source frame in order, from the start; a photo has one."""
+    def frames(self, first: int = 0) -> Iterator[Frame]:
+        """Every source frame in order, from the first that is wanted on; a photo has one."""
 
 
 @dataclass(frozen=True)

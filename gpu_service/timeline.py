@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -113,7 +112,7 @@ def _run(source: FaceSource, indexes: list[int]) -> Iterator[Frame]:
 
 
 def _forward(source: FaceSource, indexes: list[int]) -> Iterator[Frame]:
-    frames = islice(enumerate(source.frames()), indexes[0], None)
+    frames = enumerate(source.frames(indexes[0]), indexes[0])
     position, frame = next(frames)
     for index in indexes:
         while position < index:

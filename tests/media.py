@@ -208,17 +208,29 @@ def media_file(
     return file.getvalue()
 
 
-def filmed(frames: Sequence[Frame], ticks: Sequence[int] | None = None, rate: int = 25) -> bytes:
-    """An MP4 of these frames.
+def filmed(
+    frames: Sequence[Frame],
+    ticks: Sequence[int] | None = None,
+    rate: int = 25,
+    container: str = "mp4",
+    codec: str = "libx264",
+    keyframe_every: int = 250,
+) -> bytes:
+    """A video of these frames; H.264 has frames that refer to later ones.
 
     Args:
         frames: All of one size.
         ticks: When each is shown, in frames of the rate; one after the other by default.
         rate: Frames per second.
+        container: FFmpeg's name of the file's form.
+        codec: FFmpeg's name of the codec.
+        keyframe_every: So many frames, at most, from one keyframe to the next.
     """
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as output:
-        stream = output.add_stream("libx264", rate=rate, options={"crf": "12"})
+    with av.open(file, "w", format=container) as output:
+        options = {"crf": "12"} if codec == "libx264" else {}
+        stream = output.add_stream(codec, rate=rate, options=options)
+        stream.codec_context.gop_size = keyframe_every
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for tick, pixels in zip(ticks or range(len(frames)), frames, strict=True):
@@ -227,6 +239,18 @@ def filmed(frames: Sequence[Frame], ticks: Sequence[int] | None = None, rate: in
             output.mux(stream.encode(picture))
         output.mux(stream.encode(None))
     return file.getvalue()
+
+
+def numbered(number: int, side: int = 64) -> Frame:
+    """A frame that says its number, below 256, in eight bars: dark for 0, bright for 1."""
+    bars = [40 if number >> bit & 1 == 0 else 216 for bit in range(8)]
+    return np.tile(np.repeat(np.array(bars, np.uint8), side // 8)[:, None], (side, 1, 3))
+
+
+def number_of(frame: Frame) -> int:
+    """What a numbered frame says, also after encoding."""
+    bars = frame.mean(axis=(0, 2)).reshape(8, -1).mean(axis=1)
+    return int(sum(1 << bit for bit in range(8) if bars[bit] > 128))
 
 
 def portrait() -> Frame:
@@ -264,8 +288,8 @@ class Photo:
         self.height, self.width = frame.shape[:2]
         self.scale = scale
 
-    def frames(self) -> Iterator[Frame]:
-        yield self._frame
+    def frames(self, first: int = 0) -> Iterator[Frame]:
+        yield from (self._frame,)[first:]
 
 
 class Film:
@@ -279,5 +303,5 @@ class Film:
         self._frames = frames
         self.height, self.width = frames[0].shape[:2]
 
-    def frames(self) -> Iterator[Frame]:
-        yield from self._frames
+    def frames(self, first: int = 0) -> Iterator[Frame]:
+        yield from self._frames[first:]

@@ -1,48 +1,35 @@
 """Uploaded bytes to a face, to the sound a viewer hears, and to the speech engines hear."""
 
-import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
-from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from contracts.errors import (
-    ImageTooLarge,
     SoundMissing,
     SpeechEmpty,
     SpeechTooLong,
     UndecodableMedia,
     UnsupportedMedia,
 )
-from contracts.limits import MAX_IMAGE_PIXELS, MAX_SPEECH_SECONDS
+from contracts.limits import MAX_SPEECH_SECONDS
 from contracts.marks import PhonemeMark
 from gpu_service.data import SPEECH_RATE, FaceSource, Frame, Image, Samples, Sound, SpeechChunk
+from gpu_service.media.container import frames_of, has_video, open_media
 from gpu_service.media.picture import decode_picture, output_size, resized
+from gpu_service.media.video import open_video
 
 MAX_SOUND_RATE: Final = 48_000
 """Sound above this rate is brought down to it: nobody hears more, and 10 minutes stay small."""
 
 CHUNK_SECONDS: Final = Fraction(1, 10)
 """How much speech engines get at a time."""
-
-# FFmpeg follows playlists and concat lists to other files and hosts, whatever the file's name says.
-# Only these containers, none of which points elsewhere, may open.
-CONTAINERS: Final = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,asf,"
-    "wav,w64,mp3,aac,flac,ogg,aiff,au,caf,amr,ac3,wv"
-)
-DEFAULT_VIDEO_RATE: Final = Fraction(25)
-MIN_VIDEO_RATE: Final = Fraction(1)
-MAX_VIDEO_RATE: Final = Fraction(60)
 
 _PICTURE_STARTS: Final = (
     b"\xff\xd8\xff",
@@ -53,25 +40,6 @@ _PICTURE_STARTS: Final = (
     b"II*\x00",
     b"MM\x00*",
 )
-_STREAM_STARTS: Final = (
-    b"RIFF",
-    b"RF64",
-    b"ID3",
-    b"fLaC",
-    b"OggS",
-    b"\x1aE\xdf\xa3",
-    b"FORM",
-    b"caff",
-    b".snd",
-    b"#!AMR",
-    b"FLV",
-    b"\x30\x26\xb2\x75",
-    b"\x00\x00\x01\xba",
-)
-_MP4_BOXES: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
-
-# Without accurate rounding, swscale darkens each conversion by about one level.
-EXACT: Final = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
@@ -93,34 +61,10 @@ class Photo:
         """Even, in pixels."""
         return int(self.pixels.shape[0])
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self, first: int = 0) -> Iterator[Frame]:
         """The one picture."""
-        yield self.pixels
-
-
-@dataclass(frozen=True)
-class Video:
-    """A moving face; its frames are decoded each time they are asked for."""
-
-    data: bytes
-    width: int
-    height: int
-    scale: float
-    fps: Fraction | None
-    kind: Literal["photo", "video"] = "video"
-
-    def frames(self) -> Iterator[Frame]:
-        """The picture at each tick of the rate, upright and at the output's size.
-
-        A picture stays until the next one comes, however uneven their times are and also where
-        damaged ones lie between.
-        """
-        with _open(self.data) as container:
-            pictures = (
-                (time, resized(picture, self.width, self.height))
-                for time, picture in _pictures(container)
-            )
-            yield from _at_rate(pictures, self.fps or DEFAULT_VIDEO_RATE)
+        if not first:
+            yield self.pixels
 
 
 def decode_face(data: bytes, max_height: int) -> FaceSource:
@@ -144,7 +88,7 @@ def decode_face(data: bytes, max_height: int) -> FaceSource:
         raise UnsupportedMedia(
             "HEIC pictures can't be read here", hint="Save the picture as JPEG and send that."
         )
-    return _open_video(data, max_height)
+    return open_video(data, max_height)
 
 
 def face_kind(data: bytes) -> Literal["photo", "video"]:
@@ -164,9 +108,9 @@ def decode_sound(data: bytes) -> Sound:
     """
     if _kind(data) in ("picture", "heic"):
         raise UnsupportedMedia("a picture was sent as the speech")
-    with _open(data) as container:
+    with open_media(data) as container:
         if not container.streams.audio:
-            if _has_video(container):
+            if has_video(container):
                 raise SoundMissing("the video that was sent as the speech has no sound track")
             raise UnsupportedMedia("there is no sound in the file that was sent as the speech")
         blocks, sample_rate = _decode_blocks(container)
@@ -175,7 +119,7 @@ def decode_sound(data: bytes) -> Sound:
 
 def sound_delay(data: bytes) -> float:
     """How many seconds after a video's first picture its sound begins; below 0 if before it."""
-    with _open(data) as container:
+    with open_media(data) as container:
         first = (container.streams.video[0], container.streams.audio[0])
         picture, sound = (float((each.start_time or 0) * (each.time_base or 0)) for each in first)
     return sound - picture
@@ -190,94 +134,6 @@ def _kind(data: bytes) -> Literal["picture", "heic", "stream"]:
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1"):
         return "heic"
     return "stream"
-
-
-def _open_video(data: bytes, max_height: int) -> Video:
-    with _open(data) as container:
-        if not _has_video(container):
-            raise UnsupportedMedia("the file that was sent as the face shows no picture")
-        stream = container.streams.video[0]
-        num_pixels = stream.codec_context.width * stream.codec_context.height
-        if num_pixels > MAX_IMAGE_PIXELS:
-            raise ImageTooLarge(f"the video's pictures have {num_pixels} pixels each")
-        _, first = next(_pictures(container), (None, None))
-        if first is None:
-            raise UndecodableMedia("not one picture of the video can be decoded")
-        rate = stream.average_rate or stream.guessed_rate or DEFAULT_VIDEO_RATE
-    fps = min(max(Fraction(rate), MIN_VIDEO_RATE), MAX_VIDEO_RATE)
-    width, height = output_size(first.shape[1], first.shape[0], max_height)
-    return Video(data, width, height, width / first.shape[1], fps)
-
-
-def _has_video(container: InputContainer) -> bool:
-    """Whether there is a video, other than the cover picture of a song."""
-    return any(
-        not stream.disposition & Disposition.attached_pic for stream in container.streams.video
-    )
-
-
-def _pictures(container: InputContainer) -> Iterator[tuple[float | None, Image]]:
-    """Each picture, upright, and its time in seconds where the file tells it."""
-    for frame in _frames_of(container, container.streams.video[0]):
-        pixels = frame.reformat(format="bgr24", interpolation=EXACT).to_ndarray()
-        # The display matrix turns counter-clockwise, as rot90 does.
-        upright = np.rot90(pixels, round(frame.rotation / 90))
-        yield frame.time, np.ascontiguousarray(upright, np.uint8)
-
-
-def _at_rate(pictures: Iterable[tuple[float | None, Image]], fps: Fraction) -> Iterator[Image]:
-    """The picture that is to be seen at each tick; one without a time lasts for one tick."""
-    start: float | None = None
-    ticks, last = 0, None
-    for time, picture in pictures:
-        if last is not None:
-            begins = ticks + 1 if time is None or start is None else round((time - start) * fps)
-            for _ in range(begins - ticks):
-                yield last
-            ticks = max(ticks, begins)
-        elif time is not None:
-            start = time
-        last = picture
-    if last is not None:
-        yield last
-
-
-def _frames_of(container: InputContainer, stream: Any) -> Iterator[Any]:
-    """Decode a stream as far as it goes; a damaged packet or end loses only itself.
-
-    Raises:
-        UndecodableMedia: Something is there, and all of it is damaged.
-    """
-    damage: Exception | None = None
-    whole = 0
-    try:
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError as error:
-                damage = error
-                continue
-            whole += len(frames)
-            yield from frames
-    # PyAV answers with IndexError when damage makes a stream out of nothing.
-    except (av.FFmpegError, IndexError) as error:
-        damage = error
-    if damage and not whole:
-        raise UndecodableMedia("nothing in the file can be decoded") from damage
-
-
-@contextmanager
-def _open(data: bytes) -> Iterator[InputContainer]:
-    """Open uploaded bytes as audio or video, and as nothing that leads elsewhere."""
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
-    try:
-        container = av.open(io.BytesIO(data), "r", container_options=options)
-    except (av.FFmpegError, ValueError) as error:
-        if data.startswith(_STREAM_STARTS) or data[4:8] in _MP4_BOXES:
-            raise UndecodableMedia("the file is damaged or cut short") from error
-        raise UnsupportedMedia("the file is neither a picture nor audio nor video") from error
-    with container:
-        yield container
 
 
 def speech_chunks(
@@ -341,7 +197,7 @@ def _decode_blocks(container: InputContainer) -> tuple[list[NDArray[np.float32]]
     num_samples = 0
     resampler: _SoundResampler | None = None
     try:
-        for frame in _frames_of(container, container.streams.audio[0]):
+        for frame in frames_of(container, container.streams.audio[0]):
             if resampler is None:
                 resampler = _SoundResampler(frame)
             for block in resampler.resample(frame):

@@ -2,12 +2,16 @@
 
 import io
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 
 from contracts.errors import (
     ImageTooLarge,
@@ -20,8 +24,10 @@ from contracts.errors import (
 )
 from contracts.marks import PhonemeMark
 from gpu_service.data import SPEECH_RATE, Samples, Sound
+from gpu_service.media.container import frames_of
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
-from tests.media import filmed, media_file, picture, saved, tone, wav
+from gpu_service.media.video import EXACT, upright
+from tests.media import filmed, media_file, number_of, numbered, picture, saved, tone, wav
 
 PLAYLISTS = {
     "ffconcat": b"ffconcat version 1.0\nfile other.mp4\n",
@@ -226,7 +232,7 @@ def test_a_video_is_scaled_down_to_the_tallest_output() -> None:
 
 
 def test_a_video_of_too_many_pixels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpu_service.media.decode.MAX_IMAGE_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr("gpu_service.media.video.MAX_IMAGE_PIXELS", 64 * 48 - 1)
     with pytest.raises(ImageTooLarge):
         decode_face(media_file("mp4", video="libx264"), 1080)
 
@@ -298,3 +304,73 @@ def test_pictures_faster_than_the_highest_rate_keep_their_time() -> None:
     video = decode_face(filmed(frames, rate=120), 1080)
     assert video.fps == 60
     assert len(list(video.frames())) == pytest.approx(60, abs=1)
+
+
+UNEVEN = [index + index // 3 + 4 * (index // 40) for index in range(100)]
+
+
+@pytest.mark.parametrize("ticks", [None, UNEVEN], ids=["even", "uneven"])
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [
+        ("mp4", "libx264"),
+        ("matroska", "libx264"),
+        ("mpegts", "libx264"),
+        ("webm", "libvpx"),
+        ("avi", "mpeg4"),
+    ],
+)
+def test_frames_are_the_same_from_wherever_decoding_begins(
+    container: str, codec: str, ticks: list[int] | None
+) -> None:
+    pictures = [numbered(index) for index in range(100)]
+    film = filmed(pictures, ticks, container=container, codec=codec, keyframe_every=30)
+    video = decode_face(film, 1080)
+    whole = list(video.frames())
+    shown = [number_of(frame) for frame in whole]
+    assert shown == (sorted(shown) if ticks else list(range(100)))
+    assert max(shown) == 99
+    for first in (*range(0, len(whole), 7), len(whole) - 1):
+        np.testing.assert_array_equal(list(video.frames(first)), whole[first:])
+    assert list(video.frames(len(whole))) == []
+
+
+def test_decoding_begins_at_the_keyframe_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = filmed([numbered(index) for index in range(100)], keyframe_every=30)
+    video = decode_face(film, 1080)
+    assert len(list(video.frames())) == 100
+    decoded = []
+
+    def counted(container: InputContainer, stream: Any) -> Iterator[Any]:
+        for frame in frames_of(container, stream):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr("gpu_service.media.video.frames_of", counted)
+    assert number_of(next(iter(video.frames(75)))) == 75
+    assert len(decoded) <= 30 + 1
+
+
+@pytest.mark.parametrize("pts", [-1_000_000, 7, 10**12])
+def test_a_keyframe_that_is_not_found_again_costs_no_frame(
+    pts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = decode_face(filmed([numbered(index) for index in range(20)], keyframe_every=5), 1080)
+    assert len(list(video.frames())) == 20
+    monkeypatch.setattr(
+        "gpu_service.media.video._Keyframe.pts", property(lambda _keyframe: pts), raising=True
+    )
+    assert [number_of(frame) for frame in video.frames(12)] == list(range(12, 20))
+
+
+@pytest.mark.parametrize("form", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "gray", "rgb24"])
+@pytest.mark.parametrize("side", [66, 67])
+def test_colours_are_converted_as_exactly_as_can_be(form: str, side: int) -> None:
+    noise = np.random.default_rng(0)
+    picture = av.VideoFrame(side, side, form)
+    for plane in picture.planes:
+        plane.update(noise.integers(0, 4, plane.buffer_size, np.uint8).tobytes())
+    pixels = upright(picture, VideoReformatter())
+    expected = picture.to_ndarray(format="bgr24", interpolation=EXACT)
+    # Where a side is odd, its last row shares its colours with one that is not there.
+    assert np.abs(pixels.astype(int) - expected).max() <= side % 2

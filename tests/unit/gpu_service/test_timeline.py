@@ -1,15 +1,18 @@
 """Which source frame each output frame shows, and how long the output is."""
 
 from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from av.container import InputContainer
 
 from contracts.lipsync import LengthMode, LipSyncOptions
 from gpu_service.data import Sound
+from gpu_service.media.container import frames_of
 from gpu_service.media.decode import decode_face
 from gpu_service.timeline import (
     Timeline,
@@ -20,7 +23,17 @@ from gpu_service.timeline import (
     shown_frames,
     speech_frames,
 )
-from tests.media import Film, Photo, media_file, picture, saved, tone
+from tests.media import (
+    Film,
+    Photo,
+    filmed,
+    media_file,
+    number_of,
+    numbered,
+    picture,
+    saved,
+    tone,
+)
 
 FPS = Fraction(25)
 MODES: tuple[LengthMode, ...] = get_args(LengthMode)
@@ -123,6 +136,27 @@ def test_frames_are_shown_in_the_order_of_their_indexes(
     timeline = plan(FPS, num_spoken, num_filmed, mode)
     shown = [int(frame[0, 0, 0]) for frame in shown_frames(Film(*frames), timeline)]
     assert shown == order(num_spoken, num_filmed, mode)
+
+
+def test_a_video_played_backwards_is_not_decoded_from_its_start_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gpu_service.timeline.BACKWARD_BYTES", 10 * 3 * 64 * 64)
+    video = decode_face(filmed([numbered(n) for n in range(200)], keyframe_every=20), 1080)
+    assert len(list(video.frames())) == 200
+    decoded = 0
+
+    def counted(container: InputContainer, stream: Any) -> Iterator[Any]:
+        nonlocal decoded
+        for frame in frames_of(container, stream):
+            decoded += 1
+            yield frame
+
+    monkeypatch.setattr("gpu_service.media.video.frames_of", counted)
+    shown = [number_of(frame) for frame in shown_frames(video, plan(FPS, 399, 200, "bounce"))]
+    assert shown == [*range(200), *range(198, -1, -1)]
+    # Ten frames a stretch, and at most a keyframe's distance before them.
+    assert decoded <= 200 + 20 * (20 + 10)
 
 
 def test_a_photo_is_shown_in_every_frame() -> None:
