@@ -1,7 +1,9 @@
 """Where in each source frame the network looks: the face's box, steadied as the options ask."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +14,13 @@ from gpu_service.engines.wav2lip.published import smooth_boxes
 
 Pads = tuple[float, float, float, float]
 """Pixels to add: top, bottom, left, right."""
+Edges = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
+
+
+HOLD: Final = 0.75
+"""An edge stays where it is until it is this far from where it should be, in pixels. With 0.5,
+which is rounding alone, the edges of a face that stands still would change to and fro."""
 
 
 def face_boxes(track: FaceTrack, options: LipSyncOptions) -> list[Box | None]:
@@ -26,12 +35,15 @@ def face_boxes(track: FaceTrack, options: LipSyncOptions) -> list[Box | None]:
     """
     source, pads = track.source, parse_pads(options.pads, track.source.scale)
     detections = track.detections or [None] * len(track.faces)
-    bare = options.paste == "box"
-    boxes = [
-        None
-        if face is None and not bare
-        else _box(face, detection, pads, source.width, source.height)
+    blended = options.paste == "blend"
+    places = [
+        None if face is None and blended else _place(face, detection)
         for face, detection in zip(track.faces, detections, strict=True)
+    ]
+    if options.smoothing == "centred":
+        places = list(_held(places))
+    boxes = [
+        edges and _padded(_whole(edges), pads, source.width, source.height) for edges in places
     ]
     return _smooth_as_released(boxes) if options.smoothing == "release" else boxes
 
@@ -58,49 +70,49 @@ def face_box(landmarks: Landmarks, pads: Pads, width: int, height: int) -> Box:
         width: Of the frame; the box ends there.
         height: Likewise.
     """
-    outline = landmarks[list(OVAL), :2]
-    low, high = outline.min(axis=0), outline.max(axis=0)
-    top, bottom, left, right = pads
-    return _within(
-        (
-            float(low[0]) - left,
-            float(low[1]) - top,
-            float(high[0]) + right,
-            float(high[1]) + bottom,
-        ),
-        width,
-        height,
-    )
+    return _padded(_whole(_outline(landmarks)), pads, width, height)
 
 
-def detected_box(detection: Detection, pads: Pads, width: int, height: int) -> Box:
-    """The box of a detected face as the release makes it: cut to whole pixels, then padded.
-
-    Args:
-        detection: What S3FD says.
-        pads: Pixels to add.
-        width: Of the frame; the box ends there.
-        height: Likewise.
-    """
-    x1, y1, x2, y2 = (int(max(edge, 0.0)) for edge in detection[:4])
-    top, bottom, left, right = pads
-    return _within((x1 - left, y1 - top, x2 + right, y2 + bottom), width, height)
-
-
-def _box(
-    face: Face | None, detection: Detection | None, pads: Pads, width: int, height: int
-) -> Box | None:
+def _place(face: Face | None, detection: Detection | None) -> Edges | None:
+    """Where the face is, such that rounding gives its box."""
     if detection is not None:
-        return detected_box(detection, pads, width, height)
-    return None if face is None else face_box(face.landmarks, pads, width, height)
+        # The release cuts edges to whole pixels, and then adds the pads.
+        x1, y1, x2, y2 = (max(edge, 0.0) - 0.5 for edge in detection[:4])
+        return x1, y1, x2, y2
+    return None if face is None else _outline(face.landmarks)
 
 
-def _within(edges: tuple[float, float, float, float], width: int, height: int) -> Box:
-    """The box of these edges, in whole pixels, within the frame and never empty."""
-    x1 = min(max(round(edges[0]), 0), width - 2)
-    y1 = min(max(round(edges[1]), 0), height - 2)
-    x2 = max(min(round(edges[2]), width), x1 + 2)
-    y2 = max(min(round(edges[3]), height), y1 + 2)
+def _outline(landmarks: Landmarks) -> Edges:
+    points = landmarks[list(OVAL), :2]
+    (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return x1, y1, x2, y2
+
+
+def _whole(edges: Edges) -> Edges:
+    x1, y1, x2, y2 = (math.floor(edge + 0.5) for edge in edges)
+    return x1, y1, x2, y2
+
+
+def _held(places: Iterable[Edges | None]) -> Iterator[Edges | None]:
+    """Whole pixels for each frame's edges, those of the frame before as long as they will do."""
+    last: Edges | None = None
+    for edges in places:
+        if edges is not None and last is not None:
+            near = zip(_whole(edges), edges, last, strict=True)
+            x1, y1, x2, y2 = (old if abs(edge - old) < HOLD else new for new, edge, old in near)
+            last = x1, y1, x2, y2
+        else:
+            last = edges and _whole(edges)
+        yield last
+
+
+def _padded(edges: Edges, pads: Pads, width: int, height: int) -> Box:
+    """The box of these edges and pads, in whole pixels, within the frame and never empty."""
+    top, bottom, left, right = pads
+    x1 = min(max(round(edges[0] - left), 0), width - 2)
+    y1 = min(max(round(edges[1] - top), 0), height - 2)
+    x2 = max(min(round(edges[2] + right), width), x1 + 2)
+    y2 = max(min(round(edges[3] + bottom), height), y1 + 2)
     return Box(x1, y1, x2, y2)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Box, Detection, Face, FaceTrack
-from gpu_service.engines.wav2lip.boxes import detected_box, face_box, face_boxes, parse_pads
+from gpu_service.engines.wav2lip.boxes import face_box, face_boxes, parse_pads
 from gpu_service.engines.wav2lip.published import smooth_boxes
 from gpu_service.faces.detect import bounding_box, find_face
 from tests.media import Photo, portrait
@@ -58,9 +58,9 @@ def test_pads_count_in_pixels_of_the_upload() -> None:
 
 
 def test_a_detected_box_is_cut_to_whole_pixels_before_it_is_padded() -> None:
-    detection = Detection(-4.2, 20.9, 100.9, 140.2, 0.8)
-    assert detected_box(detection, (0, 10, 0, 0), 512, 512) == Box(0, 20, 100, 150)
-    assert detected_box(detection, (30, 500, -5, 2), 512, 512) == Box(5, 0, 102, 512)
+    detection = Detection(-4.2, 20.9, 100.0, 140.2, 0.8)
+    for pads, box in (("0,10,0,0", (0, 20, 100, 150)), ("30,500,-5,2", (5, 0, 102, 512))):
+        assert boxes_of([face_at(0, 0)], [detection], pads=pads) == [Box(*box)]
 
 
 def test_the_detectors_box_counts_and_the_landmarks_where_it_finds_none() -> None:
