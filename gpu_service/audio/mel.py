@@ -22,13 +22,11 @@ Mel = NDArray[np.float32]
 """(NUM_MELS, T) in [-4, 4]; -4 is silence. Column t is centred on sample t·HOP."""
 
 _FFT: Final = 800
-_BLOCK: Final = 4
-"""Columns are computed this many at a time: a product's rounding depends on its shape."""
+HALF_COLUMN: Final = _FFT // 2
+"""Samples before and after its own that a column hears."""
 _LOWEST_HZ: Final = 55.0
 _HIGHEST_HZ: Final = 7600.0
 _PRE_EMPHASIS: Final = 0.97
-_BLOCK_SAMPLES: Final = (_BLOCK - 1) * HOP + _FFT
-_FRAMES: Final = np.arange(_BLOCK)[:, None] * HOP + np.arange(_FFT)
 _HANN: Final = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)
 
 
@@ -48,12 +46,12 @@ def wav2lip_mel(samples: Samples) -> Mel:
 class MelStream:
     """The mel spectrogram of a speech that arrives in pieces: the same however it is cut.
 
-    Column t comes after at most t·HOP + 1000 samples: half a window and the rest of a block.
+    Column t comes after t·HOP + HALF_COLUMN samples.
     """
 
     def __init__(self) -> None:
         # Pre-emphasised speech that columns to come need, the first preceded by silence.
-        self._buffer = np.zeros(_FFT // 2)
+        self._buffer = np.zeros(HALF_COLUMN)
         self._last = np.zeros(1, np.float32)
         self._num_samples = 0
         self._num_columns = 0
@@ -69,16 +67,17 @@ class MelStream:
     def finish(self) -> Mel:
         """The columns that wait for speech that does not come."""
         missing = 1 + self._num_samples // HOP - self._num_columns
-        self._buffer = np.concatenate((self._buffer, np.zeros(_BLOCK_SAMPLES)))
+        self._buffer = np.concatenate((self._buffer, np.zeros(_FFT)))
         return self._columns()[:, :missing]
 
     def _columns(self) -> Mel:
-        count = max(0, (len(self._buffer) - _FFT) // HOP + 1) // _BLOCK * _BLOCK
-        starts = range(0, count * HOP, _BLOCK * HOP)
-        blocks = [_block(self._buffer[start : start + _BLOCK_SAMPLES]) for start in starts]
+        count = max(0, (len(self._buffer) - _FFT) // HOP + 1)
+        columns = np.zeros((NUM_MELS, count), np.float32)
+        for index in range(count):
+            columns[:, index] = _column(self._buffer[index * HOP : index * HOP + _FFT])
         self._buffer = self._buffer[count * HOP :]
         self._num_columns += count
-        return np.concatenate((np.zeros((NUM_MELS, 0), np.float32), *blocks), axis=1)
+        return columns
 
 
 def mel_basis() -> NDArray[np.float64]:
@@ -106,8 +105,9 @@ def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 _BASIS: Final = mel_basis()
 
 
-def _block(samples: NDArray[np.float64]) -> Mel:
-    spectrum = np.abs(np.fft.rfft(samples[_FRAMES] * _HANN, axis=1))
+def _column(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    # One at a time: the rounding of a product depends on its shape, so on how the speech is cut.
+    spectrum = np.abs(np.fft.rfft(samples * _HANN))
     # 0 dB is a full-scale magnitude less 20 dB; from -100 dB up, levels fill the range.
-    decibels = 20 * np.log10(np.maximum(_BASIS @ spectrum.T, 1e-5)) - 20
-    return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4).astype(np.float32)
+    decibels = 20 * np.log10(np.maximum(_BASIS @ spectrum, 1e-5)) - 20
+    return np.clip(8 * (decibels + 100) / 100 - 4, -4, 4)

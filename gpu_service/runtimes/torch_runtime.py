@@ -2,10 +2,11 @@
 
 import pickle
 import struct
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
@@ -15,10 +16,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from contracts.errors import CheckpointMismatch, EngineUnavailable
+from gpu_service.runtimes.base import Device, Precision
 from gpu_service.runtimes.torchscript import is_torchscript, read_torchscript
 
-Device = Literal["auto", "cpu", "cuda"]
-
+MAX_GRAPHS: Final = 16
+"""How many shapes of inputs a network on a CUDA card is recorded for."""
+WARM_UPS: Final = 3
+_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SHOWN: Final = 3
 """How many differing tensors an error names."""
 _TELLTALES: Final = {
@@ -148,32 +152,102 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 class TorchRuntime:
-    """A network with its weights on a device.
+    """PyTorch on one device.
 
     Args:
-        network: Takes tensors and gives one tensor; it belongs to the runtime from here on.
-        path: Its checkpoint.
-        device: Where to run it.
+        device: `auto` takes a CUDA card where there is one.
+        precision: `auto` is fp16 on a CUDA card, and fp32 elsewhere.
 
     Raises:
-        CheckpointMismatch: The file does not hold this network's weights.
-        EngineUnavailable: There is no such device.
+        EngineUnavailable: There is no such device, or it does not compute at this precision.
     """
 
-    def __init__(self, network: nn.Module, path: Path, device: Device = "auto") -> None:
-        self.device = choose_device(device)
-        load_checkpoint(network, path)
-        self._network = network.eval().to(self.device)
+    name: Final = "torch"
 
-    def __call__(self, *arrays: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run the network on one batch, in the order of its `forward`."""
-        with torch.inference_mode():
-            tensors = [torch.from_numpy(array).to(self.device) for array in arrays]
-            result: NDArray[np.float32] = self._network(*tensors).cpu().numpy()
+    def __init__(self, device: Device = "auto", precision: Precision = "auto") -> None:
+        found = choose_device(device)
+        self.device: str = found.type
+        if precision == "auto":
+            precision = "fp16" if found.type == "cuda" else "fp32"
+        if precision == "fp16" and found.type == "cpu":
+            raise EngineUnavailable(
+                "fp16 needs a CUDA card", hint="Set GPU_PRECISION to bf16, or to fp32."
+            )
+        self.precision: str = precision
+
+    def compile(self, network: nn.Module) -> "TorchNetwork":
+        """Take over a network, at this runtime's device and precision."""
+        return TorchNetwork(network, self.device, _DTYPES[self.precision])
+
+    def to_numpy(self, array: torch.Tensor) -> NDArray[np.float32]:
+        """What a network gave, as float32 in this process's memory."""
+        result: NDArray[np.float32] = array.float().cpu().numpy()
         return result
 
-    def outputs(self, *arrays: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Run a network that gives several tensors on one batch."""
+
+class TorchNetwork:
+    """A network on a device; several threads may call it.
+
+    On a CUDA card, all work of one call is recorded once for each shape of its inputs, as a CUDA
+    graph, and then replayed: a small network would wait for the launch of its many kernels.
+
+    Args:
+        network: Takes tensors; it belongs to this object from here on.
+        device: Where it runs.
+        dtype: What it computes in.
+    """
+
+    def __init__(self, network: nn.Module, device: str, dtype: torch.dtype) -> None:
+        self._network = network.eval().to(device, dtype)
+        if dtype != torch.float32:  # kernels of half precision want each pixel's channels together
+            self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device, self._dtype = device, dtype
+        self._graphs: dict[tuple[torch.Size, ...], _Graph] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *inputs: NDArray[np.float32] | torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the network on one batch, in the order of its `forward`."""
         with torch.inference_mode():
-            tensors = [torch.from_numpy(array).to(self.device) for array in arrays]
-            return tuple(each.cpu().numpy() for each in self._network(*tensors))
+            tensors = [
+                torch.as_tensor(each).to(self._device, self._dtype, non_blocking=True)
+                for each in inputs
+            ]
+            if self._device == "cpu":
+                return _as_tuple(self._network(*tensors))
+            return self._replay(tensors)
+
+    def _replay(self, tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        shapes = tuple(tensor.shape for tensor in tensors)
+        with self._lock:  # a graph's inputs and outputs are places in memory
+            if shapes not in self._graphs:
+                if len(self._graphs) >= MAX_GRAPHS:
+                    self._graphs.pop(next(iter(self._graphs)))
+                self._graphs[shapes] = _Graph(self._network, tensors)
+            return self._graphs[shapes].replay(tensors)
+
+
+class _Graph:
+    """What a network does with inputs of these shapes, recorded."""
+
+    def __init__(self, network: nn.Module, tensors: list[torch.Tensor]) -> None:
+        self._inputs = [tensor.clone() for tensor in tensors]
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # libraries choose their kernels and memory before recording
+            for _ in range(WARM_UPS):
+                network(*self._inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._outputs = _as_tuple(network(*self._inputs))
+
+    def replay(self, tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The outputs for these inputs, in memory of their own."""
+        for place, tensor in zip(self._inputs, tensors, strict=True):
+            place.copy_(tensor, non_blocking=True)
+        self._graph.replay()
+        return tuple(output.clone() for output in self._outputs)
+
+
+def _as_tuple(output: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    return (output,) if isinstance(output, torch.Tensor) else tuple(output)

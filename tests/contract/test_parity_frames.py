@@ -40,7 +40,7 @@ def test_pasted_boxes_are_those_of_the_published_frames(torch: ModuleType) -> No
     generator.load_state_dict({key: torch.from_numpy(value) for key, value in seeded.items()})
     generator.eval().requires_grad_(False)
     photo = np.asarray(cv2.imread(str(folder / "input_synth.png")), np.uint8)
-    faces = network_faces([crop_face(photo, BOX)] * len(windows))
+    faces = network_faces(np.stack([crop_face(photo, BOX)] * len(windows)))
     drawn = generator(torch.from_numpy(windows), torch.from_numpy(faces)).numpy()
     for index, face in zip(FRAMES, drawn, strict=True):
         published = cv2.imread(str(folder / f"frame_synth_{index:02}.png"))

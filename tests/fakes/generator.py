@@ -1,36 +1,63 @@
-"""A stand-in for Wav2Lip's network, and a folder in which its checkpoint is installed."""
+"""A stand-in for Wav2Lip's networks, and a folder in which their checkpoint is installed."""
 
 from pathlib import Path
 
 import numpy as np
 
-from gpu_service.engines.wav2lip.engine import Generator
+from gpu_service.engines.wav2lip.generator import Generator, PartName
 from gpu_service.engines.wav2lip.preprocess import Floats
+from gpu_service.runtimes.base import Network
 from gpu_service.weights.registry import weights_named
 from gpu_service.weights.store import WeightsStore
+
+
+class FakeRuntime:
+    """Arrays of NumPy."""
+
+    name = "fake"
+    device = "cpu"
+    precision = "fp32"
+
+    def to_numpy(self, array: Floats) -> Floats:
+        return array
 
 
 class FakeGenerators:
     """Runs nothing: the lower half of the face grows brighter with the loudness of the window."""
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self) -> None:
         self.loaded: list[Path] = []
         self.batches: list[int] = []
+        self.seen: list[int] = []
 
-    def load(self, path: Path) -> Generator:
+    def load(self, path: Path, **choice: str) -> Generator:
         self.loaded.append(path)
-        return self._draw
+        parts: dict[PartName, Network] = {
+            "face": self._see,
+            "mouth": self._draw_mouths,
+            "whole": self._draw_faces,
+        }
+        return Generator(FakeRuntime(), parts.__getitem__)
 
-    def _draw(self, mel: Floats, faces: Floats) -> Floats:
+    def _see(self, faces: Floats) -> tuple[Floats, ...]:
+        assert faces.shape == (len(faces), 6, 96, 96)
+        assert faces.dtype == np.float32
+        self.seen.append(len(faces))
+        return (faces[:, 3:, 48:],)
+
+    def _draw_mouths(self, mel: Floats, face: Floats) -> tuple[Floats, ...]:
         assert mel.shape[1:] == (1, 80, 16)
-        assert faces.shape == (len(mel), 6, 96, 96)
-        assert mel.dtype == faces.dtype == np.float32
+        assert mel.dtype == np.float32
+        assert len(face) in (1, len(mel))
         self.batches.append(len(mel))
-        drawn = faces[:, 3:].copy()
         loud = (mel.mean(axis=(1, 2, 3)) + 4) / 8
-        drawn[:, :, 48:] = np.clip(drawn[:, :, 48:] + loud[:, None, None, None], 0, 1)
-        return drawn
+        return (np.clip(face + loud[:, None, None, None], 0, 1),)
+
+    def _draw_faces(self, mel: Floats, faces: Floats) -> tuple[Floats, ...]:
+        assert len(faces) == len(mel)
+        drawn = faces[:, 3:].copy()
+        drawn[:, :, 48:] = self._draw_mouths(mel, drawn[:, :, 48:])[0]
+        return (drawn,)
 
 
 def installed(folder: Path, *names: str) -> WeightsStore:

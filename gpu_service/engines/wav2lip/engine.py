@@ -3,75 +3,26 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final, Literal, Protocol
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.errors import EngineUnavailable, NoFaceFound, OptionRejected
+from contracts.errors import NoFaceFound, OptionRejected
 from contracts.lipsync import EngineInfo, LipSyncOptions
-from gpu_service.data import Box, FacePatch, FaceTrack, Image, Progress, SpeechChunk
+from gpu_service.data import Box, FacePatch, FaceTrack, Progress, SpeechChunk
 from gpu_service.engines.wav2lip.boxes import face_boxes
+from gpu_service.engines.wav2lip.generator import Generator, Seen, load_generator
 from gpu_service.engines.wav2lip.hearing import LOOK_AHEAD_SECONDS, Silencer, hear
 from gpu_service.engines.wav2lip.paste import Paster, paste_box
-from gpu_service.engines.wav2lip.preprocess import (
-    FACE_SIDE,
-    Floats,
-    crop_face,
-    network_faces,
-)
+from gpu_service.engines.wav2lip.preprocess import FACE_SIDE, crop_face, network_faces
+from gpu_service.runtimes.base import Device, Precision, RuntimeName
 from gpu_service.weights.store import WeightsStore
 
 CHECKPOINTS: Final = ("wav2lip_gan", "wav2lip")
 """Those that the engine can use, the default first."""
-TORCH_LINE: Final = "python -m pip install torch==2.13.0"
-
-Device = Literal["auto", "cpu", "cuda"]
-Generator = Callable[[Floats, Floats], Floats]
-"""(B, 1, 80, 16) mel windows and (B, 6, 96, 96) faces to (B, 3, 96, 96) faces, BGR in [0, 1]."""
-
-
-class Runtime(Protocol):
-    """What runs the network."""
-
-    @property
-    def device(self) -> str:
-        """`cpu` or `cuda`."""
-
-    def load(self, path: Path) -> Generator:
-        """The network with the weights of a file.
-
-        Raises:
-            CheckpointMismatch: The file holds something else.
-        """
-
-
-class TorchGenerators:
-    """The network on PyTorch.
-
-    Args:
-        device: `auto` takes a CUDA card where there is one.
-
-    Raises:
-        EngineUnavailable: PyTorch is not installed, or there is no such device.
-    """
-
-    def __init__(self, device: Device) -> None:
-        if find_spec("torch") is None:
-            raise EngineUnavailable("PyTorch is not installed", hint=f"Run: {TORCH_LINE}")
-        from gpu_service.runtimes.torch_runtime import choose_device
-
-        self.device: str = choose_device(device).type
-        self._wanted = device
-
-    def load(self, path: Path) -> Generator:
-        """The network with the weights of a file."""
-        from gpu_service.engines.wav2lip.network import Wav2LipGenerator
-        from gpu_service.runtimes.torch_runtime import TorchRuntime
-
-        return TorchRuntime(Wav2LipGenerator(), path, self._wanted)
 
 
 @dataclass(frozen=True)
@@ -93,12 +44,14 @@ class Wav2LipEngine:
     Args:
         weights: Where the checkpoints are.
         device: `auto`, `cpu` or `cuda`.
-        runtime: Runs the network.
+        runtime: `auto`, `torch`, `openvino` or `onnx`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        load: Makes a generator of an installed file.
 
     Raises:
         CheckpointMissing: Neither checkpoint is installed.
         CheckpointMismatch: The checkpoint holds something else.
-        EngineUnavailable: PyTorch is not installed.
+        EngineUnavailable: What should run it is not installed or does not run here.
     """
 
     info: ClassVar[EngineInfo] = EngineInfo(
@@ -118,21 +71,32 @@ class Wav2LipEngine:
         self,
         weights: WeightsStore,
         device: Device = "auto",
-        runtime: Callable[[Device], Runtime] = TorchGenerators,
+        runtime: RuntimeName = "auto",
+        precision: Precision = "auto",
+        load: Callable[..., Generator] = load_generator,
     ) -> None:
         self._weights = weights
+        self._load = partial(load, device=device, runtime=runtime, precision=precision)
         self._loaded: dict[Path, Generator] = {}
         self._lock = threading.Lock()
-        default = self._checkpoint(None)
-        self._runtime = runtime(device)
         # Loaded now, so that a file that does not fit makes the engine unready, and `auto` takes
         # the next one.
-        self._generator(default)
+        self._runtime = self._generator(self._checkpoint(None)).runtime
 
     @property
     def device(self) -> str:
         """Where the network runs."""
         return self._runtime.device
+
+    @property
+    def runtime(self) -> str:
+        """What runs it."""
+        return self._runtime.name
+
+    @property
+    def precision(self) -> str:
+        """What it computes in."""
+        return self._runtime.precision
 
     def prepare(
         self, track: FaceTrack, options: LipSyncOptions, progress: Progress
@@ -161,7 +125,7 @@ class Wav2LipEngine:
     ) -> Iterator[FacePatch]:
         """Draw the mouth of every frame that shows the face."""
         blend = options.paste == "blend"
-        pasters = _Pasters(avatar)
+        pasters, views = _Pasters(avatar), _Views(avatar)
         for heard in hear(speech, avatar.track.fps, Silencer() if blend else None):
             shown = [
                 (offset, avatar.track.shown(heard.first_index + offset))
@@ -171,8 +135,11 @@ class Wav2LipEngine:
             if not seen:
                 continue
             offsets, indexes = (list(each) for each in zip(*seen, strict=True))
-            crops: list[Image] = [avatar.crops[index] for index in indexes]
-            drawn = avatar.generator(heard.windows[offsets], network_faces(crops))
+            mel = heard.windows[offsets]
+            if blend:
+                drawn = avatar.generator.draw_mouths(mel, views.of(indexes))
+            else:
+                drawn = avatar.generator.draw_faces(mel, network_faces(avatar.crops[indexes]))
             for offset, index, face in zip(offsets, indexes, drawn, strict=True):
                 frame_index, box = heard.first_index + offset, avatar.boxes[index]
                 if blend:
@@ -186,6 +153,7 @@ class Wav2LipEngine:
                 raise OptionRejected(
                     f"wav2lip has no checkpoint {wanted!r}",
                     hint=f"Its checkpoints are: {', '.join(CHECKPOINTS)}.",
+                    field="checkpoint",
                 )
             return self._weights.require(wanted)
         for name in CHECKPOINTS:
@@ -197,8 +165,27 @@ class Wav2LipEngine:
     def _generator(self, path: Path) -> Generator:
         with self._lock:
             if path not in self._loaded:
-                self._loaded[path] = self._runtime.load(path)
+                self._loaded[path] = self._load(path)
             return self._loaded[path]
+
+
+class _Views:
+    """What the generator makes of source frames; the last is kept, for a photo has only one."""
+
+    def __init__(self, avatar: Wav2LipAvatar) -> None:
+        self._avatar = avatar
+        self._index = -1
+        self._seen: Seen = ()
+
+    def of(self, indexes: Sequence[int]) -> Seen:
+        """The frames' faces, or the one face that all of them show."""
+        avatar = self._avatar
+        if len(set(indexes)) > 1:
+            return avatar.generator.see(network_faces(avatar.crops[list(indexes)]))
+        if indexes[0] != self._index:
+            self._index = indexes[0]
+            self._seen = avatar.generator.see(network_faces(avatar.crops[[self._index]]))
+        return self._seen
 
 
 class _Pasters:

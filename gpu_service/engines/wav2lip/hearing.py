@@ -6,15 +6,22 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from gpu_service.audio.mel import COLUMNS_PER_SECOND, NUM_MELS, WINDOW_COLUMNS, Mel, MelStream
-from gpu_service.data import SpeechChunk, num_frames
+from gpu_service.audio.mel import (
+    COLUMNS_PER_SECOND,
+    HALF_COLUMN,
+    HOP,
+    NUM_MELS,
+    WINDOW_COLUMNS,
+    Mel,
+    MelStream,
+)
+from gpu_service.data import SPEECH_RATE, SpeechChunk, num_frames
 from gpu_service.engines.wav2lip.preprocess import Floats
 
 LOOK_AHEAD_SECONDS: Final = Fraction(3, 10)
 """Speech that is taken beyond a frame's time before the frame is drawn."""
-MAX_BATCH: Final = 8
-_WINDOW_SECONDS: Final = Fraction(1, 4)
-"""A window of 0.2 s begins at its frame's time, and its last column waits for 0.05 s more."""
+_WINDOW_SECONDS: Final = Fraction((WINDOW_COLUMNS - 1) * HOP + HALF_COLUMN, SPEECH_RATE)
+"""How far into the speech a window reaches that begins at its frame's time."""
 _SILENT: Final = -4.0
 _LEVELS_PER_DB: Final = 0.08
 """The mel spectrogram's range of 8 spans 100 dB."""
@@ -71,7 +78,7 @@ def batch_size(fps: Fraction) -> int:
 
     It never depends on how the speech is cut, for the network's rounding depends on it.
     """
-    return min(MAX_BATCH, 1 + int((LOOK_AHEAD_SECONDS - _WINDOW_SECONDS) * fps))
+    return 1 + int((LOOK_AHEAD_SECONDS - _WINDOW_SECONDS) * fps)
 
 
 def hear(

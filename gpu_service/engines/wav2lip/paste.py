@@ -33,7 +33,9 @@ class Paster:
 
     def __init__(self, box: Box, crop: Image, landmarks: Landmarks) -> None:
         self._box = box
-        self._crop = crop
+        # The upper half is what scaling sees beyond the edge of the lower one.
+        self._canvas = crop.astype(np.float32)
+        self._lower = self._canvas[HIDDEN_ROW:].copy()
         grid = _mask(box, landmarks)
         alpha = np.rint(255 * cv2.resize(grid, (box.width, box.height))).astype(np.uint8)
         rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
@@ -43,7 +45,7 @@ class Paster:
         self._part = np.s_[top:bottom, left:right]
         self._alpha: Mask = np.ascontiguousarray(alpha[self._part])
         self._drawn = Box(box.x1 + left, box.y1 + top, box.x1 + right, box.y1 + bottom)
-        small = cv2.resize(grid, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(grid, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA)[HIDDEN_ROW:]
         # Where old and new pixels mix is where their colours must agree.
         seam = small * (1 - small)
         self._seam = (seam / max(float(seam.sum()), 1e-6))[..., np.newaxis]
@@ -53,15 +55,15 @@ class Paster:
 
         Args:
             frame_index: Of the output.
-            drawn: (3, 96, 96) what the network drew, BGR in [0, 1].
+            drawn: (3, 48, 96) what the network drew of the lower half, BGR in [0, 1].
         """
         pixels = drawn.transpose(1, 2, 0) * 255
-        shift = ((self._crop - pixels) * self._seam).sum(axis=(0, 1))
-        pixels = pixels + np.clip(shift, -MAX_SHIFT, MAX_SHIFT)
+        shift = ((self._lower - pixels) * self._seam).sum(axis=(0, 1))
+        self._canvas[HIDDEN_ROW:] = pixels + np.clip(shift, -MAX_SHIFT, MAX_SHIFT)
         larger = self._box.width > FACE_SIDE
         method = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
         size = (self._box.width, self._box.height)
-        full = cv2.resize(np.ascontiguousarray(pixels, np.float32), size, interpolation=method)
+        full = cv2.resize(self._canvas, size, interpolation=method)
         part = np.clip(np.rint(full[self._part]), 0, 255).astype(np.uint8)
         return FacePatch(frame_index, self._drawn, part, self._alpha)
 

@@ -1,6 +1,5 @@
 """A face in a frame to what the network sees: its crop, and the crop as input."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -29,10 +28,9 @@ def crop_face(frame: Frame, box: Box) -> Image:
     return np.asarray(cv2.resize(pixels, side, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def network_faces(crops: Sequence[Image]) -> Floats:
-    """(B, 6, 96, 96) in [0, 1]: each crop with its lower half hidden, then the crop, in BGR."""
-    whole = np.stack(crops)
-    hidden = whole.copy()
+def network_faces(crops: NDArray[np.uint8]) -> Floats:
+    """(B, 96, 96, 3) crops as input (B, 6, 96, 96): each with its lower half hidden, then whole."""
+    hidden = crops.copy()
     hidden[:, HIDDEN_ROW:] = 0
-    joined = np.concatenate((hidden, whole), axis=3) / 255.0
+    joined = np.concatenate((hidden, crops), axis=3) / 255.0
     return np.ascontiguousarray(joined.transpose(0, 3, 1, 2), np.float32)

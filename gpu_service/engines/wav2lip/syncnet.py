@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from contracts.errors import EngineUnavailable
 from gpu_service.audio.mel import WINDOW_COLUMNS, Mel
 from gpu_service.data import Image
-from gpu_service.engines.wav2lip.engine import TORCH_LINE, Device
 from gpu_service.engines.wav2lip.hearing import window_start
 from gpu_service.engines.wav2lip.preprocess import HIDDEN_ROW, Floats
+from gpu_service.runtimes.base import TORCH_LINE, Device
 
 SYNCNET_FPS: Final = Fraction(25)
 """The rate of the videos that it was trained on."""
@@ -54,13 +54,16 @@ def load_towers(path: Path, device: Device) -> Towers:
     if find_spec("torch") is None:
         raise EngineUnavailable("PyTorch is not installed", hint=f"Run: {TORCH_LINE}")
     from gpu_service.engines.wav2lip.network import SyncNetColor
-    from gpu_service.runtimes.torch_runtime import TorchRuntime
+    from gpu_service.runtimes.torch_runtime import TorchRuntime, load_checkpoint
 
-    runtime = TorchRuntime(SyncNetColor(), path, device)
+    network = SyncNetColor()
+    load_checkpoint(network, path)
+    runtime = TorchRuntime(device, "fp32")
+    compiled = runtime.compile(network)
 
     def towers(mels: Floats, mouths: Floats) -> tuple[Floats, Floats]:
-        speech, seen = runtime.outputs(mels, mouths)
-        return speech, seen
+        speech, seen = compiled(mels, mouths)
+        return runtime.to_numpy(speech), runtime.to_numpy(seen)
 
     return towers
 

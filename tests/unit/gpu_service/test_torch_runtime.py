@@ -69,7 +69,7 @@ def test_the_runtime_computes_what_the_network_does(
     kind: Kind, checkpoints: dict[str, Path], torch: ModuleType
 ) -> None:
     from gpu_service.engines.wav2lip.network import Wav2LipGenerator
-    from gpu_service.runtimes.torch_runtime import TorchRuntime
+    from gpu_service.runtimes.torch_runtime import TorchRuntime, load_checkpoint
 
     random = np.random.default_rng(3)
     mel = random.standard_normal((2, 1, 80, 16), np.float32)
@@ -80,10 +80,48 @@ def test_the_runtime_computes_what_the_network_does(
     )
     with torch.inference_mode():
         expected = network(torch.tensor(mel), torch.tensor(faces)).numpy()
-    runtime = TorchRuntime(Wav2LipGenerator(), checkpoints[kind], "cpu")
-    found = runtime(mel, faces)
+    loaded = Wav2LipGenerator()
+    load_checkpoint(loaded, checkpoints[kind])
+    runtime = TorchRuntime("cpu")
+    (drawn,) = runtime.compile(loaded)(mel, torch.tensor(faces))
+    found = runtime.to_numpy(drawn)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_precisions_are_those_that_the_device_computes_in(
+    torch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpu_service.runtimes.torch_runtime import TorchRuntime
+
+    assert TorchRuntime("cpu").precision == "fp32"
+    runtime = TorchRuntime("cpu", "bf16")
+    (found,) = runtime.compile(torch.nn.Conv2d(1, 1, 1))(np.ones((1, 1, 2, 2), np.float32))
+    assert found.dtype == torch.bfloat16
+    assert runtime.to_numpy(found).dtype == np.float32
+    with pytest.raises(EngineUnavailable) as refused:
+        TorchRuntime("cpu", "fp16")
+    assert "GPU_PRECISION" in refused.value.hint
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert TorchRuntime("auto").precision == "fp16"
+
+
+@pytest.mark.gpu
+def test_a_network_on_a_cuda_card_is_recorded_once_a_shape_and_gives_memory_of_its_own(
+    torch: ModuleType,
+) -> None:
+    from gpu_service.runtimes.torch_runtime import TorchRuntime
+
+    runtime, conv = TorchRuntime("cuda", "fp32"), torch.nn.Conv2d(3, 4, 3)
+    network = runtime.compile(conv)
+    given = np.random.default_rng(0).random((4, 3, 9, 9), np.float32)
+    first, second = network(given[:2])[0], network(given[2:])[0]
+    (short,) = network(given[:1])
+    with torch.inference_mode():
+        expected = conv(torch.tensor(given, device="cuda")).cpu().numpy()
+    found = np.concatenate([runtime.to_numpy(each) for each in (first, second)])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(runtime.to_numpy(short), expected[:1], atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

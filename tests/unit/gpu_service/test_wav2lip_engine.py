@@ -1,7 +1,6 @@
 """The engine as a whole, with a stand-in for the network."""
 
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 
 from contracts.errors import (
     CheckpointMissing,
-    EngineUnavailable,
     NoFaceFound,
     OptionRejected,
 )
@@ -22,7 +20,6 @@ from gpu_service.data import (
     SpeechChunk,
     no_progress,
 )
-from gpu_service.engines.wav2lip import engine as wav2lip
 from gpu_service.engines.wav2lip.engine import Wav2LipEngine
 from gpu_service.faces.track import track_faces
 from tests.fakes.generator import FakeGenerators, installed
@@ -35,7 +32,7 @@ EMPTY = np.full((512, 512, 3), 128, np.uint8)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Wav2LipEngine:
-    return Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", FakeGenerators)
+    return Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=FakeGenerators().load)
 
 
 def drawn(
@@ -110,8 +107,8 @@ def test_nothing_but_empty_frames_is_an_error(engine: Wav2LipEngine) -> None:
 
 def test_the_checkpoint_is_the_one_asked_for_and_the_gan_by_default(tmp_path: Path) -> None:
     store = installed(tmp_path, "wav2lip", "wav2lip_gan")
-    runtime = FakeGenerators("cpu")
-    engine = Wav2LipEngine(store, "cpu", lambda _device: runtime)
+    runtime = FakeGenerators()
+    engine = Wav2LipEngine(store, "cpu", load=runtime.load)
     track = film_track(portrait())
     for checkpoint in (None, "wav2lip", "", "wav2lip_gan", "wav2lip"):
         engine.prepare(track, LipSyncOptions(checkpoint=checkpoint), no_progress)
@@ -126,27 +123,32 @@ def test_a_checkpoint_that_is_not_installed_is_named(engine: Wav2LipEngine, tmp_
             film_track(portrait()), LipSyncOptions(checkpoint="wav2lip_gan"), no_progress
         )
     with pytest.raises(CheckpointMissing) as refused:
-        Wav2LipEngine(installed(tmp_path / "none"), "cpu", FakeGenerators)
+        Wav2LipEngine(installed(tmp_path / "none"), "cpu", load=FakeGenerators().load)
     assert "weights add" in refused.value.hint
 
 
-def test_without_pytorch_it_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("fps", "largest"), [(25, 3), (60, 6), (10, 1)])
+def test_as_many_frames_are_drawn_at_once_as_the_look_ahead_allows(
+    tmp_path: Path, fps: int, largest: int
 ) -> None:
-    monkeypatch.setattr(
-        wav2lip, "find_spec", lambda name: None if name == "torch" else find_spec(name)
-    )
-    with pytest.raises(EngineUnavailable) as refused:
-        Wav2LipEngine(installed(tmp_path, "wav2lip"))
-    assert "pip install torch" in refused.value.hint
+    runtime = FakeGenerators()
+    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=runtime.load)
+    drawn(engine, track_faces(Film(portrait()), Fraction(fps), PLAIN, no_progress))
+    assert sum(runtime.batches) == fps
+    assert max(runtime.batches) == largest
 
 
-def test_no_more_frames_are_drawn_at_once_than_eight(tmp_path: Path) -> None:
-    runtime = FakeGenerators("cpu")
-    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", lambda _device: runtime)
-    drawn(engine, film_track(portrait()))
-    assert sum(runtime.batches) == 25
-    assert max(runtime.batches) <= 8
+def test_a_face_that_stays_is_seen_once_and_others_with_their_frames(tmp_path: Path) -> None:
+    runtime = FakeGenerators()
+    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=runtime.load)
+    drawn(engine, track_faces(Photo(portrait()), FPS, PLAIN, no_progress))
+    assert runtime.seen == [1]
+    drawn(engine, film_track(portrait(), portrait()), 0.2)
+    assert runtime.seen[1:] == [3, 2]
+
+
+def test_it_says_what_it_runs_on(engine: Wav2LipEngine) -> None:
+    assert (engine.device, engine.runtime, engine.precision) == ("cpu", "fake", "fp32")
 
 
 def given_face(box: Box) -> Face:

@@ -52,7 +52,7 @@ def test_windows_come_within_the_look_ahead_however_the_speech_is_cut(fps: Fract
 
 
 def test_batches_use_the_look_ahead_and_are_never_empty() -> None:
-    assert [batch_size(Fraction(fps)) for fps in (1, 10, 25, 60)] == [1, 1, 2, 4]
+    assert [batch_size(Fraction(fps)) for fps in (1, 10, 25, 60)] == [1, 1, 3, 6]
 
 
 def test_noise_in_a_pause_is_heard_as_silence_and_speech_as_it_is() -> None:

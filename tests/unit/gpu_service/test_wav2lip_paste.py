@@ -6,23 +6,25 @@ import pytest
 from gpu_service.compose import compose
 from gpu_service.data import Frame, Landmarks
 from gpu_service.engines.wav2lip.paste import Paster, paste_box
-from gpu_service.engines.wav2lip.preprocess import Floats, crop_face, face_box
+from gpu_service.engines.wav2lip.boxes import face_box
+from gpu_service.engines.wav2lip.preprocess import Floats, crop_face
 from gpu_service.faces.detect import find_face
 from tests.media import portrait, scaled, turned
 
 
 def paster_of(frame: Frame) -> tuple[Paster, Floats, Landmarks]:
-    """A paster, the crop as if the network had drawn just that, and the landmarks."""
+    """A paster, the lower half as if the network had drawn just that, and the landmarks."""
     landmarks = find_face(frame).landmarks
     box = face_box(landmarks, (0, 10, 0, 0), frame.shape[1], frame.shape[0])
     crop = crop_face(frame, box)
-    return Paster(box, crop, landmarks), crop.transpose(2, 0, 1).astype(np.float32) / 255, landmarks
+    drawn = crop[48:].transpose(2, 0, 1).astype(np.float32) / 255
+    return Paster(box, crop, landmarks), drawn, landmarks
 
 
 @pytest.mark.parametrize("frame", [portrait(), scaled(portrait(), 3), turned(portrait(), 30)])
 def test_the_mouth_is_drawn_and_the_upper_face_stays_as_it_was(frame: Frame) -> None:
     paster, _, landmarks = paster_of(frame)
-    patch = paster.paste(0, np.random.default_rng(1).random((3, 96, 96), np.float32))
+    patch = paster.paste(0, np.random.default_rng(1).random((3, 48, 96), np.float32))
     changed = np.abs(compose(frame, patch).astype(int) - frame).max(axis=2) > 0
     for part in (13, 14, 61, 291, 17):
         x, y = landmarks[part, :2].astype(int)
@@ -33,7 +35,7 @@ def test_the_mouth_is_drawn_and_the_upper_face_stays_as_it_was(frame: Frame) -> 
 
 
 def test_the_patch_fades_to_nothing_at_its_edges() -> None:
-    alpha = paster_of(scaled(portrait(), 3))[0].paste(0, np.zeros((3, 96, 96), np.float32)).alpha
+    alpha = paster_of(scaled(portrait(), 3))[0].paste(0, np.zeros((3, 48, 96), np.float32)).alpha
     assert alpha is not None
     assert alpha.max() == 255
     for edge in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]):

@@ -10,7 +10,7 @@ from tests.media import portrait
 def test_the_network_sees_the_face_with_its_lower_half_hidden_and_whole() -> None:
     crop = crop_face(portrait(), Box(100, 50, 300, 290))
     assert crop.shape == (96, 96, 3)
-    faces = network_faces([crop, crop[:, ::-1]])
+    faces = network_faces(np.stack((crop, crop[:, ::-1])))
     assert faces.shape == (2, 6, 96, 96)
     assert faces.dtype == np.float32
     np.testing.assert_allclose(faces[0, 3:].transpose(1, 2, 0) * 255, crop, atol=1e-4)
