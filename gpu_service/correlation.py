@@ -64,7 +64,7 @@ def best_fit(heard: Track, seen: Track, fps: Fraction) -> Fit | None:
     z = math.atanh(min(r, 1 - 1e-9))
     once = 0.5 * math.erfc(z * deviations / math.sqrt(2))
     # Lags that follow one another are alike too. Twice as many choices as Bartlett's count of them
-    # made the chance come true on noise as smooth as mouths: 10 % of unrelated pairs were below 10 %.
+    # made the chance come true on noise as smooth as mouths: a tenth of the pairs were below 10 %.
     choices = min(max(1.0, 2 * len(correlations) * worth / count), len(correlations))
     spread = 1.96 / max(deviations, 1e-9)
     return Fit(

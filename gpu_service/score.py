@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from contracts.errors import InvalidInput, SoundMissing, UndecodableMedia, UnsupportedMedia
+from contracts.errors import (
+    InvalidInput,
+    NoFaceFound,
+    SoundMissing,
+    UndecodableMedia,
+    UnsupportedMedia,
+)
 from contracts.limits import MAX_SPEECH_SECONDS
 from gpu_service.audio.mel import wav2lip_mel
 from gpu_service.correlation import Fit, Track, best_fit
@@ -216,8 +222,14 @@ def _watch(
             hint=f"Score {SHORTEST_SECONDS:g} s at least; 10 s or more tell much more.",
         )
     seen = np.array(openings)
-    if np.isfinite(seen).sum() < least:
+    num_found = int(np.isfinite(seen).sum())
+    if not num_found:
         raise follower.failure
+    if num_found < least:
+        raise NoFaceFound(
+            f"only {num_found} of {len(seen)} frames show a face",
+            hint=f"Score a video that shows the speaker for {SHORTEST_SECONDS:g} s or more.",
+        )
     return seen
 
 
