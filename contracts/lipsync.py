@@ -14,22 +14,28 @@ class LipSyncOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    engine: Annotated[str, Field(max_length=40, examples=["auto"])] = "auto"
-    """Engine name, or `auto`: the first ready engine of the GPU host's order."""
-    checkpoint: Annotated[str | None, Field(max_length=80)] = None
-    """Which of an engine's checkpoints to use; empty takes its default."""
-    fps: Annotated[float, Field(ge=10, le=60)] = 25.0
+    engine: Annotated[str, Field(max_length=40, examples=["auto", "wav2lip"])] = "auto"
+    """Engine name, or `auto`: the first ready engine of the GPU host's order that animates the kind
+    of face that was sent. `/engines` lists them in that order, with the options that each uses."""
+    checkpoint: Annotated[str | None, Field(max_length=80, examples=["wav2lip_gan"])] = None
+    """Which of an engine's checkpoints to use; `/engines` lists them. Empty takes its default."""
+    fps: Annotated[float, Field(ge=10, le=60, examples=[25])] = 25.0
     """Frames per second of the video made from a photo; a face video keeps its own."""
-    max_height: Annotated[int, Field(ge=64, le=1920)] = 1080
+    max_height: Annotated[int, Field(ge=64, le=1920, examples=[720])] = 1080
     """Tallest output, in pixels; larger faces are scaled down, sides are made even."""
     motion: Motion = "natural"
     """`natural` moves the head and blinks where the engine can, `still` moves the mouth only."""
     length_mode: LengthMode = "loop"
-    """What happens when a face video and the speech differ in length."""
+    """What happens when a face video and the speech differ in length. `loop` starts the video over,
+    `bounce` turns it back at its ends, `remap` plays it slower or faster: all three end with the
+    speech. `cut_off` ends with the shorter of the two, `silence` with the longer: silence follows
+    the speech, or the video's last frame is held."""
     face: Annotated[
-        str, Field(pattern=r"^(largest|\d{1,2}|\d{1,5},\d{1,5})$", examples=["largest"])
+        str,
+        Field(pattern=r"^(largest|\d{1,2}|\d{1,5},\d{1,5})$", examples=["largest", "1", "320,180"]),
     ] = "largest"
-    """Whose mouth moves: `largest`, an index from the left, or a point `x,y` in source pixels."""
+    """Whose mouth moves: `largest`, an index from the left that begins with 0, or a point `x,y` in
+    pixels of the upload."""
     detector: Detector = "mediapipe"
     """What finds the box that the engine cuts out: `mediapipe`, or `s3fd`, the network of Wav2Lip's
     release, whose weights must be installed and which takes seconds a frame on a CPU."""
@@ -38,7 +44,9 @@ class LipSyncOptions(BaseModel):
     `release` averages boxes as Wav2Lip's release does, `none` takes what the detector says."""
     enhancer: Literal["none", "gfpgan"] = "none"
     """Restores face detail after rendering."""
-    pads: Annotated[str, Field(pattern=r"^-?\d{1,4}(,-?\d{1,4}){3}$")] = "0,10,0,0"
+    pads: Annotated[str, Field(pattern=r"^-?\d{1,4}(,-?\d{1,4}){3}$", examples=["0,10,0,0"])] = (
+        "0,10,0,0"
+    )
     """Pixels added to the face box: top, bottom, left, right."""
     bbox_shift: Annotated[int, Field(ge=-100, le=100)] = 0
     """Moves the upper edge of the mouth crop, in pixels."""

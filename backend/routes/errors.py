@@ -124,10 +124,12 @@ def _describe(field: str, fault: Any) -> InvalidInput:
     if "UploadFile" in fault["msg"]:
         return InvalidInput(f"the field {field!r} must be a file, sent as multipart/form-data")
     message = str(fault["msg"]).removeprefix("Value error, ")
-    if field in LipSyncOptions.model_fields:
-        description = LipSyncOptions.model_fields[field].description or ""
+    if option := LipSyncOptions.model_fields.get(field):
+        if fault["type"] == "string_pattern_mismatch":  # a person reads no pattern
+            message = f"It should look like {' or '.join(option.examples or ())}"
         return OptionRejected(
-            f"{field}={str(fault.get('input'))[:40]!r}: {message}", hint=f"{field}: {description}"
+            f"{field}={str(fault.get('input'))[:40]!r}: {message}",
+            hint=f"{field}: {option.description or ''}",
         )
     return InvalidInput(f"the field {field!r} can't be used: {message}")
 

@@ -141,7 +141,8 @@ def test_a_bad_recording_is_refused_and_leaves_nothing(url, data_dir, audio, sta
         ({"fps": "0"}, 422, "OPTION_REJECTED", "fps"),
         ({"fps": "nan"}, 422, "OPTION_REJECTED", "fps"),
         ({"motion": "wild"}, 422, "OPTION_REJECTED", "'natural' or 'still'"),
-        ({"face": "nearest"}, 422, "OPTION_REJECTED", "face"),
+        ({"face": "nearest"}, 422, "OPTION_REJECTED", "It should look like largest or 1 or"),
+        ({"pads": "1,2,3"}, 422, "OPTION_REJECTED", "It should look like 0,10,0,0"),
         ({"colour": "red"}, 422, "OPTION_REJECTED", "colour"),
     ],
 )

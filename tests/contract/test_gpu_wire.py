@@ -196,7 +196,10 @@ def test_bad_input_is_a_problem_of_its_own(
 def test_a_wrong_option_is_named(
     host: str, fields: dict[str, str], status: int, code: str, named: str
 ) -> None:
-    assert named in problem(post(host, fields=fields), status, code)["detail"]
+    body = problem(post(host, fields=fields), status, code)
+    assert named in body["detail"]
+    if code == "OPTION_REJECTED":
+        assert body["field"] in (named, "options")
 
 
 def test_a_missing_field_is_named(host: str) -> None:
@@ -404,3 +407,9 @@ def test_every_route_and_its_errors_are_described(host: str) -> None:
     answers = described["paths"]["/render"]["post"]["responses"]
     assert set(answers["200"]["content"]) >= {"video/mp4", RECORDS_MEDIA_TYPE}
     assert "application/problem+json" in answers["503"]["content"]
+    form = next(iter(described["paths"]["/render"]["post"]["requestBody"]["content"].values()))
+    fields = described["components"]["schemas"][form["schema"]["$ref"].rpartition("/")[2]]
+    options = fields["properties"]["options"]
+    LipSyncOptions.model_validate_json(options["examples"][0])
+    assert set(options["contentSchema"]["properties"]) == set(LipSyncOptions.model_fields)
+    assert all(field["description"] for field in options["contentSchema"]["properties"].values())
