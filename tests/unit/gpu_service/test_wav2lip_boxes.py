@@ -2,15 +2,18 @@
 
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from contracts.lipsync import LipSyncOptions
-from gpu_service.data import Box, Detection, Face, FaceTrack
+from gpu_service.data import Box, Detection, Face, FaceTrack, no_progress
 from gpu_service.engines.wav2lip.boxes import face_box, face_boxes, parse_pads
 from gpu_service.engines.wav2lip.published import smooth_boxes
 from gpu_service.faces.detect import bounding_box, find_face
-from tests.media import Photo, portrait
+from gpu_service.faces.track import track_faces
+from tests.media import Film, Photo, portrait
 
 WALK = np.random.default_rng(3).integers(-3, 4, (12, 2)).cumsum(axis=0) + 150
 """Where a face stands in twelve frames."""
@@ -97,3 +100,58 @@ def test_released_smoothing_ends_at_a_gap() -> None:
     assert smooth[6] is None
     assert smooth[:6] == boxes_of([*faces[:6]], smoothing="release")
     assert smooth[7:] == boxes_of([*faces[6:]], smoothing="release")
+
+
+def filmed_with_noise(steps: list[float]) -> Film:
+    """The portrait, moved to the right by so many pixels, filmed in a dim room."""
+    noise = np.random.default_rng(0)
+    frames = []
+    for step in steps:
+        shift = np.array([[1, 0, step], [0, 1, 0]], np.float32)
+        moved = cv2.warpAffine(portrait(), shift, (512, 512), flags=cv2.INTER_CUBIC)
+        grainy = moved + noise.normal(0, 6, moved.shape)
+        frames.append(np.clip(np.rint(grainy), 0, 255).astype(np.uint8))
+    return Film(*frames)
+
+
+def edges_of(film: Film, smoothing: str) -> NDArray[np.float64]:
+    """(num_frames, 4) the boxes' edges."""
+    options = LipSyncOptions.model_validate({"smoothing": smoothing})
+    track = track_faces(film, Fraction(25), options, no_progress)
+    return np.array(face_boxes(track, options), np.float64)
+
+
+def trembling(edges: NDArray[np.float64]) -> float:
+    """Root mean square of the change of speed."""
+    return float(np.sqrt(np.square(np.diff(edges, n=2, axis=0)).mean()))
+
+
+def test_the_box_of_a_still_face_trembles_far_less_than_the_detector() -> None:
+    film = filmed_with_noise([0.0] * 20)
+    raw, steady = (trembling(edges_of(film, smoothing)) for smoothing in ("none", "centred"))
+    assert raw > 0.5
+    assert steady < 0.3 * raw
+
+
+def test_a_face_that_moves_evenly_is_steadied_and_not_held_back() -> None:
+    steps = [1.6 * index for index in range(20)]
+    film = filmed_with_noise(steps)
+    raw, steady, released = (
+        edges_of(film, smoothing)[:, ::2].mean(axis=1) - steps
+        for smoothing in ("none", "centred", "release")
+    )
+    assert steady.std() < raw.std()
+    assert abs(steady.mean() - raw.mean()) < 0.25
+    assert released.mean() - raw.mean() > 1.6, "the release is ahead by more than a frame"
+
+
+def test_an_edge_that_is_a_little_off_stays_and_one_that_moves_follows() -> None:
+    xs = [100.4, 100.6, 100.3, 100.7, 101.2, 101.9, 140.0]
+    faces: list[Face | None] = [face_at(x, 50) for x in xs]
+    found = [box and box.x1 for box in boxes_of([*faces, None, faces[1]])]
+    assert found[-2:] == [None, 101]
+    assert [box and box.x1 for box in boxes_of(faces, smoothing="none")] == [
+        100, 101, 100, 101, 101, 102, 140,
+    ]  # fmt: skip
+    # `face_boxes` is given faces that are smooth already.
+    assert found[:7] == [100, 100, 100, 100, 101, 102, 140]
