@@ -44,7 +44,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.engines = Engines(
-        settings.engine_names, known_engines, settings.weights_dir, settings.device
+        settings.engine_names, known_engines, settings.weights_dir, settings.compute
     )
     app.state.renders = Renders(settings.max_concurrent)
     for router in (render.router, engines.router, health.router):

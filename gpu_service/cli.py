@@ -135,7 +135,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _host_engines(settings: Settings) -> Engines:
-    return Engines(settings.engine_names, ENGINES, settings.weights_dir, settings.device)
+    return Engines(settings.engine_names, ENGINES, settings.weights_dir, settings.compute)
 
 
 def _render(settings: Settings, options: argparse.Namespace) -> int:

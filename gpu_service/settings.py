@@ -1,13 +1,28 @@
 """The GPU host's settings, from GPU_* in the environment or in a .env file."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.hosts import is_loopback
 from contracts.limits import MAX_UPLOAD_BYTES
+
+Device = Literal["auto", "cpu", "cuda"]
+RuntimeName = Literal["auto", "torch", "openvino", "onnx"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class Compute(NamedTuple):
+    """Where and how networks are to run, as the operator chose."""
+
+    device: Device = "auto"
+    """`auto` takes a CUDA card where there is one."""
+    runtime: RuntimeName = "auto"
+    """`auto` takes PyTorch on a CUDA card; on a CPU OpenVINO, where it is installed."""
+    precision: Precision = "auto"
+    """`auto` is fp16 on a CUDA card, and fp32 elsewhere."""
 
 
 class Settings(BaseSettings):
@@ -30,8 +45,14 @@ class Settings(BaseSettings):
     loopback one is made and printed."""
     engine_order: str = "wav2lip,facewarp"
     """What `auto` tries, comma-separated: the first engine that is ready renders."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where networks run; `auto` takes a CUDA card where there is one."""
+    runtime: RuntimeName = "auto"
+    """What runs networks: torch or openvino; `auto` takes OpenVINO on a CPU where it is installed.
+    Exported networks run on openvino, or on onnx."""
+    precision: Precision = "auto"
+    """What networks compute in: fp32, bf16 or fp16; `auto` is fp16 on a CUDA card, fp32 on a CPU.
+    bf16 is twice as fast on CPUs that have it."""
     weights_dir: Path = Path(".data/weights")
     """Where installed checkpoints are kept."""
     max_concurrent: Annotated[int, Field(ge=1, le=64)] = 1
@@ -43,6 +64,11 @@ class Settings(BaseSettings):
     def loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         return is_loopback(self.host)
+
+    @property
+    def compute(self) -> Compute:
+        """Where and how networks run."""
+        return Compute(self.device, self.runtime, self.precision)
 
     @property
     def engine_names(self) -> tuple[str, ...]:

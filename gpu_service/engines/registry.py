@@ -15,7 +15,8 @@ from typing import Any, Final
 from contracts.errors import CheckpointMismatch, EngineNotFound, EngineUnavailable
 from contracts.lipsync import EngineInfo, EngineStatus
 from gpu_service.engines.base import Engine
-from gpu_service.faces.detectors import Detectors, Device
+from gpu_service.faces.detectors import Detectors
+from gpu_service.settings import Compute
 from gpu_service.weights.store import Fingerprint, WeightsStore
 
 log = logging.getLogger(__name__)
@@ -25,11 +26,12 @@ ENGINES: Final[Mapping[str, str]] = {
     "wav2lip": "gpu_service.engines.wav2lip.engine:Wav2LipEngine",
 }
 """Import strings, so that an engine whose libraries are missing hurts no other. A class whose
-`info.needs` is not empty is built with the host's weights and device, the others with nothing. It
+`info.needs` is not empty is built with the host's weights and Compute, the others with nothing. It
 raises EngineUnavailable where it can't render, and is tried again the next time it is asked for;
 what it may say of itself in `device`, `runtime` and `precision` is listed.
 """
 
+DEFAULT: Final = Compute()
 INSTALL_LINE: Final = (
     "python -m pip install --no-deps --require-hashes -r requirements/gpu_service.txt"
 )
@@ -75,7 +77,7 @@ class Engines:
         order: What `auto` tries.
         known: Import string by name.
         weights_dir: Where checkpoints are.
-        device: Where networks run: `auto`, `cpu` or `cuda`.
+        compute: Where and how networks run.
     """
 
     def __init__(
@@ -83,13 +85,13 @@ class Engines:
         order: Sequence[str],
         known: Mapping[str, str] = ENGINES,
         weights_dir: Path = Path(".data/weights"),
-        device: Device = "auto",
+        compute: Compute = DEFAULT,
     ) -> None:
         self.known = known
         self._order = order
         self._weights = WeightsStore(weights_dir)
-        self._device = device
-        self.detectors = Detectors(self._weights, device)
+        self._compute = compute
+        self.detectors = Detectors(self._weights, compute.device)
         """What may say where a face's box is, beside MediaPipe."""
         self._loads: dict[str, _Load] = {}
         self._threads = ThreadPoolExecutor(max(1, len(known)), thread_name_prefix="engine")
@@ -200,7 +202,7 @@ class Engines:
     def _make(self, name: str) -> Engine[Any]:
         started = time.perf_counter()
         engine_class = _import(name, self.known[name])
-        equipment = (self._weights, self._device) if engine_class.info.needs else ()
+        equipment = (self._weights, self._compute) if engine_class.info.needs else ()
         engine: Engine[Any] = engine_class(*equipment)
         log.info("engine %s loaded in %.2f s", name, time.perf_counter() - started)
         return engine

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpu_service.runtimes.base import Device
 from gpu_service.runtimes.torch_runtime import choose_device, load_checkpoint
+from gpu_service.settings import Device
 
 _VGG: Final = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of convolutions of each stage, between which pictures shrink by two."""

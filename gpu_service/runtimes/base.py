@@ -1,13 +1,9 @@
 """What runs networks: PyTorch, OpenVINO or ONNX Runtime, on this device, at this precision."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-Device = Literal["auto", "cpu", "cuda"]
-RuntimeName = Literal["auto", "torch", "openvino", "onnx"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 TORCH_LINE = "python -m pip install torch==2.13.0"
 OPENVINO_LINE = (

@@ -11,7 +11,7 @@ import openvino
 from numpy.typing import NDArray
 
 from contracts.errors import CheckpointMismatch, EngineUnavailable
-from gpu_service.runtimes.base import Precision
+from gpu_service.settings import Precision
 
 if TYPE_CHECKING:
     from torch import nn

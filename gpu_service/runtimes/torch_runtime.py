@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from contracts.errors import CheckpointMismatch, EngineUnavailable
-from gpu_service.runtimes.base import Device, Precision
 from gpu_service.runtimes.torchscript import is_torchscript, read_torchscript
+from gpu_service.settings import Device, Precision
 
 MAX_GRAPHS: Final = 16
 """How many shapes of inputs a network on a CUDA card is recorded for."""

@@ -45,7 +45,7 @@ def engine_named(name: str, folder: Path) -> Engine[Any]:
         return CountingEngine()
     if name == Wav2LipEngine.info.name:
         # The true network takes 35 ms a frame; test_wav2lip.py renders with it.
-        return Wav2LipEngine(installed(folder, "wav2lip"), "cpu", load=FakeGenerators().load)
+        return Wav2LipEngine(installed(folder, "wav2lip"), load=FakeGenerators().load)
     return Engines(order=(name,)).resolve(name)
 
 

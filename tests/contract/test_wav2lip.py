@@ -17,7 +17,7 @@ from contracts.records import RECORDS_MEDIA_TYPE, EndRecord, decode_records
 from gpu_service.app import create_app
 from gpu_service.data import Box, Face, FaceTrack, SpeechChunk, no_progress
 from gpu_service.engines.wav2lip.engine import Wav2LipEngine
-from gpu_service.settings import Settings
+from gpu_service.settings import Compute, Settings
 from gpu_service.weights.registry import weights_named
 from gpu_service.weights.store import WeightsStore
 from tests.fakes.serving import serving
@@ -46,7 +46,7 @@ def host(store: WeightsStore) -> Iterator[str]:
 def test_frames_do_not_depend_on_how_the_speech_is_cut_with_the_true_network_either(
     store: WeightsStore,
 ) -> None:
-    engine = Wav2LipEngine(store, "cpu")
+    engine = Wav2LipEngine(store, Compute("cpu"))
     landmarks = np.zeros((478, 3), np.float32)
     frame, box = np.asarray(picture(320, 240)), Box(100, 48, 221, 208)
     landmarks[:, :2], landmarks[152, :2] = (box.x1, box.y1), (box.x2, box.y2)

@@ -7,6 +7,7 @@ import numpy as np
 from gpu_service.engines.wav2lip.generator import Generator, PartName
 from gpu_service.engines.wav2lip.preprocess import Floats
 from gpu_service.runtimes.base import Network
+from gpu_service.settings import Compute
 from gpu_service.weights.registry import weights_named
 from gpu_service.weights.store import WeightsStore
 
@@ -30,7 +31,7 @@ class FakeGenerators:
         self.batches: list[int] = []
         self.seen: list[int] = []
 
-    def load(self, path: Path, **choice: str) -> Generator:
+    def load(self, path: Path, compute: Compute) -> Generator:
         self.loaded.append(path)
         parts: dict[PartName, Network] = {
             "face": self._see,

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -14,11 +13,11 @@ from contracts.errors import NoFaceFound, OptionRejected
 from contracts.lipsync import EngineInfo, LipSyncOptions
 from gpu_service.data import Box, FacePatch, FaceTrack, Progress, SpeechChunk
 from gpu_service.engines.wav2lip.boxes import face_boxes
-from gpu_service.engines.wav2lip.generator import Generator, Seen, load_generator
+from gpu_service.engines.wav2lip.generator import ANYWHERE, Generator, Seen, load_generator
 from gpu_service.engines.wav2lip.hearing import LOOK_AHEAD_SECONDS, Silencer, hear
 from gpu_service.engines.wav2lip.paste import Paster, paste_box
 from gpu_service.engines.wav2lip.preprocess import FACE_SIDE, crop_face, network_faces
-from gpu_service.runtimes.base import Device, Precision, RuntimeName
+from gpu_service.settings import Compute
 from gpu_service.weights.store import WeightsStore
 
 CHECKPOINTS: Final = ("wav2lip_gan", "wav2lip")
@@ -43,9 +42,7 @@ class Wav2LipEngine:
 
     Args:
         weights: Where the checkpoints are.
-        device: `auto`, `cpu` or `cuda`.
-        runtime: `auto`, `torch`, `openvino` or `onnx`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        compute: Where and how the network is to run.
         load: Makes a generator of an installed file.
 
     Raises:
@@ -70,13 +67,11 @@ class Wav2LipEngine:
     def __init__(
         self,
         weights: WeightsStore,
-        device: Device = "auto",
-        runtime: RuntimeName = "auto",
-        precision: Precision = "auto",
-        load: Callable[..., Generator] = load_generator,
+        compute: Compute = ANYWHERE,
+        load: Callable[[Path, Compute], Generator] = load_generator,
     ) -> None:
         self._weights = weights
-        self._load = partial(load, device=device, runtime=runtime, precision=precision)
+        self._compute, self._load = compute, load
         self._loaded: dict[Path, Generator] = {}
         self._lock = threading.Lock()
         # Loaded now, so that a file that does not fit makes the engine unready, and `auto` takes
@@ -165,7 +160,7 @@ class Wav2LipEngine:
     def _generator(self, path: Path) -> Generator:
         with self._lock:
             if path not in self._loaded:
-                self._loaded[path] = self._load(path)
+                self._loaded[path] = self._load(path, self._compute)
             return self._loaded[path]
 
 

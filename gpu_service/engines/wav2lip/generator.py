@@ -4,21 +4,20 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from contracts.errors import EngineUnavailable
 from gpu_service.engines.wav2lip.preprocess import Floats
 from gpu_service.runtimes.base import (
     OPENVINO_LINE,
     TORCH_LINE,
-    Device,
     Network,
-    Precision,
     Runtime,
-    RuntimeName,
 )
+from gpu_service.settings import Compute
 
 PartName = Literal["face", "mouth", "whole"]
+ANYWHERE: Final = Compute()
 Seen = tuple[Any, ...]
 """What the generator has made of faces, in the runtime's own kind of arrays."""
 
@@ -66,19 +65,12 @@ class Generator:
         return self.runtime.to_numpy(self._network("whole")(mel, faces)[0])
 
 
-def load_generator(
-    path: Path,
-    device: Device = "auto",
-    runtime: RuntimeName = "auto",
-    precision: Precision = "auto",
-) -> Generator:
+def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
     """The generator with the weights of an installed file.
 
     Args:
         path: A checkpoint.
-        device: `auto` takes a CUDA card where there is one.
-        runtime: `auto` takes PyTorch on a CUDA card; on a CPU OpenVINO, where it is installed.
-        precision: `auto` is fp16 on a CUDA card, and fp32 elsewhere.
+        compute: Where and how it is to run.
 
     Raises:
         CheckpointMismatch: The file holds something else.
@@ -88,6 +80,7 @@ def load_generator(
     from gpu_service.engines.wav2lip.split_network import load_parts
     from gpu_service.runtimes.torch_runtime import TorchRuntime, choose_device
 
+    device, runtime, precision = compute
     if runtime == "onnx":
         raise EngineUnavailable(
             "ONNX Runtime runs exported networks only",

@@ -16,7 +16,8 @@ from gpu_service.audio.mel import WINDOW_COLUMNS, Mel
 from gpu_service.data import Image
 from gpu_service.engines.wav2lip.hearing import window_start
 from gpu_service.engines.wav2lip.preprocess import HIDDEN_ROW, Floats
-from gpu_service.runtimes.base import TORCH_LINE, Device
+from gpu_service.runtimes.base import TORCH_LINE
+from gpu_service.settings import Device
 
 SYNCNET_FPS: Final = Fraction(25)
 """The rate of the videos that it was trained on."""

@@ -96,7 +96,7 @@ def rendered(
 
 
 def test_a_render_draws_also_where_only_the_detector_sees_the_face(tmp_path: Path) -> None:
-    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=FakeGenerators().load)
+    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), load=FakeGenerators().load)
     away = portrait()
     away[FACE.box.y1 - 20 : FACE.box.y2 + 20, FACE.box.x1 - 20 : FACE.box.x2 + 20] = 140
     film = filmed([portrait(), away, away])
@@ -113,7 +113,7 @@ def test_an_engine_that_cuts_out_no_box_needs_no_detector() -> None:
 
 
 def test_a_detector_that_the_host_does_not_have_is_an_error(tmp_path: Path) -> None:
-    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=FakeGenerators().load)
+    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), load=FakeGenerators().load)
     face = saved_frame(portrait())
     with pytest.raises(EngineUnavailable, match="s3fd"):
         rendered(engine, face, None)

@@ -15,6 +15,7 @@ from contracts.errors import (
     EngineUnavailable,
 )
 from gpu_service.engines.registry import ENGINES, Engines, engines_for
+from gpu_service.settings import Compute
 from gpu_service.weights.registry import weights_named
 from gpu_service.weights.store import WeightsStore
 from tests.fakes.engine import CountingEngine
@@ -63,7 +64,7 @@ class Unlinked:
     info = CountingEngine.info.model_copy(update={"name": "unlinked", "needs": ("a library",)})
     failure: ClassVar[Exception]
 
-    def __init__(self, weights: WeightsStore, device: str) -> None:
+    def __init__(self, weights: WeightsStore, compute: Compute) -> None:
         raise self.failure
 
 
@@ -109,7 +110,7 @@ def test_every_engine_of_ours_can_be_imported_and_is_called_as_it_is_named(
 def test_an_engine_is_found_once_its_weights_are_there_and_fit(
     tmp_path: Path, torch: ModuleType
 ) -> None:
-    engines = Engines(("wav2lip", "facewarp"), ENGINES, tmp_path, "cpu")
+    engines = Engines(("wav2lip", "facewarp"), ENGINES, tmp_path, Compute("cpu"))
     assert engines.resolve("auto").info.name == "facewarp"
     with pytest.raises(CheckpointMissing) as refused:
         engines.resolve("wav2lip")
@@ -155,7 +156,7 @@ class Weighty:
     at_once: ClassVar[list[int]]
     lock: ClassVar[threading.Lock]
 
-    def __init__(self, weights: WeightsStore, device: str) -> None:
+    def __init__(self, weights: WeightsStore, compute: Compute) -> None:
         self.file = weights.require("s3fd")
         with self.lock:
             self.begun.append(self.file)

@@ -32,7 +32,7 @@ EMPTY = np.full((512, 512, 3), 128, np.uint8)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Wav2LipEngine:
-    return Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=FakeGenerators().load)
+    return Wav2LipEngine(installed(tmp_path, "wav2lip"), load=FakeGenerators().load)
 
 
 def drawn(
@@ -108,7 +108,7 @@ def test_nothing_but_empty_frames_is_an_error(engine: Wav2LipEngine) -> None:
 def test_the_checkpoint_is_the_one_asked_for_and_the_gan_by_default(tmp_path: Path) -> None:
     store = installed(tmp_path, "wav2lip", "wav2lip_gan")
     runtime = FakeGenerators()
-    engine = Wav2LipEngine(store, "cpu", load=runtime.load)
+    engine = Wav2LipEngine(store, load=runtime.load)
     track = film_track(portrait())
     for checkpoint in (None, "wav2lip", "", "wav2lip_gan", "wav2lip"):
         engine.prepare(track, LipSyncOptions(checkpoint=checkpoint), no_progress)
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_is_not_installed_is_named(engine: Wav2LipEngine, tmp_
             film_track(portrait()), LipSyncOptions(checkpoint="wav2lip_gan"), no_progress
         )
     with pytest.raises(CheckpointMissing) as refused:
-        Wav2LipEngine(installed(tmp_path / "none"), "cpu", load=FakeGenerators().load)
+        Wav2LipEngine(installed(tmp_path / "none"), load=FakeGenerators().load)
     assert "weights add" in refused.value.hint
 
 
@@ -132,7 +132,7 @@ def test_as_many_frames_are_drawn_at_once_as_the_look_ahead_allows(
     tmp_path: Path, fps: int, largest: int
 ) -> None:
     runtime = FakeGenerators()
-    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=runtime.load)
+    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), load=runtime.load)
     drawn(engine, track_faces(Film(portrait()), Fraction(fps), PLAIN, no_progress))
     assert sum(runtime.batches) == fps
     assert max(runtime.batches) == largest
@@ -140,7 +140,7 @@ def test_as_many_frames_are_drawn_at_once_as_the_look_ahead_allows(
 
 def test_a_face_that_stays_is_seen_once_and_others_with_their_frames(tmp_path: Path) -> None:
     runtime = FakeGenerators()
-    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), "cpu", load=runtime.load)
+    engine = Wav2LipEngine(installed(tmp_path, "wav2lip"), load=runtime.load)
     drawn(engine, track_faces(Photo(portrait()), FPS, PLAIN, no_progress))
     assert runtime.seen == [1]
     drawn(engine, film_track(portrait(), portrait()), 0.2)

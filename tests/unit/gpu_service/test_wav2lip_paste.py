@@ -5,8 +5,8 @@ import pytest
 
 from gpu_service.compose import compose
 from gpu_service.data import Frame, Landmarks
-from gpu_service.engines.wav2lip.paste import Paster, paste_box
 from gpu_service.engines.wav2lip.boxes import face_box
+from gpu_service.engines.wav2lip.paste import Paster, paste_box
 from gpu_service.engines.wav2lip.preprocess import Floats, crop_face
 from gpu_service.faces.detect import find_face
 from tests.media import portrait, scaled, turned
