@@ -33,12 +33,13 @@ def find_face(frame: Image, choice: str = "largest") -> Face:
     return find_faces(frame, choice)[0]
 
 
-def find_faces(frame: Image, choice: str = "largest") -> list[Face]:
+def find_faces(frame: Image, choice: str = "largest", scale: float = 1.0) -> list[Face]:
     """The chosen face of a picture, then the others that were met in finding it.
 
     Args:
         frame: The picture.
         choice: `largest`, an index from the left, or a point `x,y` within the face.
+        scale: Pixels of the picture for one pixel of the choice.
 
     Raises:
         NoFaceFound: There is no such face.
@@ -52,19 +53,38 @@ def find_faces(frame: Image, choice: str = "largest") -> list[Face]:
     faces: list[Face] = []
     for faces in search(frame):
         # An index counts every face, also those that only a later stage finds.
-        chosen = None if choice.isdigit() else choose(faces, choice)
+        chosen = None if choice.isdigit() else choose(faces, choice, scale)
         if chosen is not None:
             return _with_others(chosen, faces)
-    chosen = choose(faces, choice)
+    chosen = choose(faces, choice, scale)
     if chosen is not None:
         return _with_others(chosen, faces)
     if faces:
-        raise NoFaceFound(
-            f"no face fits the choice {choice!r}; {len(faces)} found",
-            hint="Choose `largest`, an index from the left beginning with 0, or a point on a face.",
-            field="face",
-        )
+        raise misfit(faces, choice, scale)
     raise NoFaceFound("no face was found in the picture")
+
+
+def misfit(faces: Sequence[Face], choice: str, scale: float) -> NoFaceFound:
+    """The error where there are faces, but not the one that was chosen."""
+    return NoFaceFound(
+        f"no face fits the choice {choice!r}; found: {places(faces, scale)}",
+        hint="Choose `largest`, an index from the left beginning with 0, or a point on a face.",
+        field="face",
+    )
+
+
+def places(faces: Sequence[Face], scale: float) -> str:
+    """Where the faces are and how sure that they are faces, in words.
+
+    Args:
+        faces: Those that were found.
+        scale: Pixels of their picture for one pixel of the upload, in which the words count.
+    """
+    told = []
+    for index, face in enumerate(from_left(faces)):
+        corners = ", ".join(str(round(edge / scale)) for edge in face.box)
+        told.append(f"face={index} at ({corners}), score {1 - face.spread / MAX_SPREAD:.2f}")
+    return "; ".join(told)
 
 
 def _with_others(chosen: Face, faces: list[Face]) -> list[Face]:
@@ -84,14 +104,14 @@ def search(frame: Image) -> Iterator[list[Face]]:
         yield faces
 
 
-def choose(faces: list[Face], choice: str) -> Face | None:
-    """The face that a `LipSyncOptions.face` names, or None where it names none of them."""
+def choose(faces: Sequence[Face], choice: str, scale: float = 1.0) -> Face | None:
+    """The face that a choice names, or None where it names none of them; see `find_faces`."""
     if not faces:
         return None
     if choice == "largest":
         return max(faces, key=lambda face: face_width(face.landmarks))
     if "," in choice:
-        x, y = (int(part) for part in choice.split(","))
+        x, y = (int(int(part) * scale) for part in choice.split(","))
         hit = [f for f in faces if f.box.x1 <= x < f.box.x2 and f.box.y1 <= y < f.box.y2]
         return min(hit, key=lambda face: face_width(face.landmarks), default=None)
     return from_left(faces)[int(choice)] if int(choice) < len(faces) else None

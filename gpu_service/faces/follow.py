@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from contracts.errors import FaceTooSmall, NoFaceFound
 from contracts.limits import MIN_FACE_PX
 from gpu_service.data import Face, Frame
-from gpu_service.faces.detect import choose, face_width, follow, search
+from gpu_service.faces.detect import choose, face_width, follow, misfit, search
 
 CUT = 30.0
 """Mean change of a frame's thumbnail, in grey levels, that makes it the first of another scene: a
@@ -30,18 +30,20 @@ class Follower:
     the face stays away, the choice is made as in the first frame.
 
     Args:
-        choice: As `LipSyncOptions.face` says, in pixels of the frames.
+        choice: As `LipSyncOptions.face` says.
         fps: Frames per second.
+        scale: Pixels of the frames for one pixel of the choice.
     """
 
-    def __init__(self, choice: str, fps: Fraction) -> None:
+    def __init__(self, choice: str, fps: Fraction, scale: float = 1.0) -> None:
         self._choice = choice
+        self._scale = scale
         self._patience = max(1, round(FORGET_SECONDS * fps))
         self._last: Face | None = None
         self._lost = 0
         self._thumbnail: NDArray[np.float32] | None = None
-        self.others: list[Face] = []
-        """The other faces, when the frame was last searched."""
+        self.chosen_from: list[Face] = []
+        """The faces of the last frame, if the choice was made there anew."""
         self.cut = False
         """Whether the last frame began another scene."""
         self.failure = NoFaceFound("no frame of the video shows a face")
@@ -49,6 +51,7 @@ class Follower:
 
     def find(self, frame: Frame) -> Face | None:
         """The chosen face in the next frame; None where it is not to be seen."""
+        self.chosen_from = []
         self.cut = self._began_a_scene(frame)
         if self.cut:
             self._last, self._lost = None, 0
@@ -71,29 +74,25 @@ class Follower:
 
     def _search(self, frame: Frame) -> Face | None:
         anew = self._last is None or self._lost >= self._patience
+        # An index counts every face, also those that only a later stage finds.
+        count_all = anew and self._choice.isdigit()
         faces: list[Face] = []
         for faces in search(frame):
-            # An index counts every face, also those that only a later stage finds.
-            face = None if anew and self._choice.isdigit() else self._pick(faces)
-            if face is not None:
-                self.others = [each for each in faces if each is not face]
-                return face
+            if not count_all and self._pick(faces, anew=anew):
+                break
             # A thorough search costs a third of a second, so not every empty frame gets one.
             if self._lost % self._patience:
                 break
-        if faces and self._last is None:
-            boxes = sorted(face.box for face in faces)
-            places = ", ".join(f"({b.x1}, {b.y1}, {b.x2}, {b.y2})" for b in boxes)
-            self.failure = NoFaceFound(
-                f"no face of the video fits the choice {self._choice!r}; found at {places}",
-                hint="Choose `largest`, an index from the left beginning with 0, or a point on a "
-                "face.",
-            )
-        return self._pick(faces)
+        face = self._pick(faces, anew=anew)
+        if anew and face is not None:
+            self.chosen_from = faces
+        elif faces and self._last is None:
+            self.failure = misfit(faces, self._choice, self._scale)
+        return face
 
-    def _pick(self, faces: list[Face]) -> Face | None:
-        if self._last is None or self._lost >= self._patience:
-            return choose(faces, self._choice)
+    def _pick(self, faces: list[Face], *, anew: bool) -> Face | None:
+        if anew or self._last is None:
+            return choose(faces, self._choice, self._scale)
         last = self._last
         near = min(faces, key=lambda face: _distance(face, last), default=None)
         if near is None or _distance(near, last) > REACH * face_width(last.landmarks):

@@ -11,7 +11,7 @@ from contracts.errors import MediaTooLarge
 from contracts.limits import MAX_SPEECH_SECONDS
 from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Box, Detection, Face, FaceSource, FaceTrack, Frame, Progress
-from gpu_service.faces.detect import MAX_SPREAD, face_width, find_faces, from_left
+from gpu_service.faces.detect import face_width, find_faces, places
 from gpu_service.faces.detectors import BoxDetector, Watcher
 from gpu_service.faces.follow import Follower
 from gpu_service.faces.smooth import smooth_detections, smooth_faces
@@ -54,38 +54,43 @@ def track_faces(
         FaceTooSmall: The face is too small.
         MediaTooLarge: All frames are needed, and they are more than a render may have.
     """
-    choice = _in_output(options.face, source.scale)
     watcher = Watcher(detector) if detector else None
     if source.kind == "photo":
         frame = next(source.frames())
-        found = find_faces(frame, choice)
+        found = find_faces(frame, options.face, source.scale)
         progress("track", 1, 1)
-        warnings = face_warnings(frame, found[0]) + choice_warnings(found, choice, source.scale)
+        warnings = face_warnings(frame, found[0])
+        warnings += choice_warnings(found, options.face, source.scale)
         seen = [watcher.find(frame, found[0])] if watcher else []
         return FaceTrack(source, fps, found[:1], warnings, detections=seen)
-    follower = Follower(choice, fps)
+    follower = Follower(options.face, fps, source.scale)
     faces: list[Face | None] = []
     detections: list[Detection | None] = []
     cuts: set[int] = set()
-    warnings = ()
-    for frame in islice(source.frames(), num_frames):
-        if len(faces) >= MAX_SPEECH_SECONDS * fps:
+    of_face: tuple[str, ...] = ()
+    of_choice: tuple[str, ...] = ()
+    met = False
+    for index, frame in enumerate(islice(source.frames(), num_frames)):
+        if index >= MAX_SPEECH_SECONDS * fps:
             raise MediaTooLarge(
                 f"the face video plays for more than {MAX_SPEECH_SECONDS:.0f} s",
                 hint="Shorten the video, or use the length mode `loop`.",
             )
         face = follower.find(frame)
-        if face is not None and not any(faces):
-            found = [face, *follower.others]
-            warnings = face_warnings(frame, face) + choice_warnings(found, choice, source.scale)
+        if face is not None and not met:
+            met, of_face = True, face_warnings(frame, face)
+        of_choice = of_choice or choice_warnings(
+            follower.chosen_from, options.face, source.scale, index / fps
+        )
         if follower.cut:
-            cuts.add(len(faces))
+            cuts.add(index)
         if watcher:
             detections.append(watcher.find(frame, face, cut=follower.cut))
         faces.append(face)
-        progress("track", len(faces), len(faces))
-    if not any(faces):
+        progress("track", index + 1, index + 1)
+    if not met:
         raise follower.failure
+    warnings = of_face + of_choice
     if options.smoothing != "centred":
         return FaceTrack(source, fps, faces, warnings, detections=detections)
     return FaceTrack(
@@ -119,28 +124,21 @@ def face_warnings(frame: Frame, face: Face) -> tuple[str, ...]:
     return tuple(found)
 
 
-def choice_warnings(faces: Sequence[Face], choice: str, scale: float) -> tuple[str, ...]:
-    """Which faces there are to choose from, where nobody chose among several.
+def choice_warnings(
+    faces: Sequence[Face], choice: str, scale: float, seconds: Fraction = Fraction(0)
+) -> tuple[str, ...]:
+    """Which faces there were to choose from, where nobody chose among several.
 
     Args:
         faces: Those that were found.
         choice: As `LipSyncOptions.face` says.
         scale: Pixels of the output for one pixel of the upload.
+        seconds: When in the video that was.
     """
     if choice != "largest" or len(faces) < 2:
         return ()
-    places = []
-    for index, face in enumerate(from_left(faces)):
-        corners = ", ".join(str(round(edge / scale)) for edge in face.box)
-        places.append(f"face={index} at ({corners}), score {1 - face.spread / MAX_SPREAD:.2f}")
-    return (f"{len(faces)} faces were found and the largest speaks: {'; '.join(places)}.",)
-
-
-def _in_output(choice: str, scale: float) -> str:
-    """A choice by a point of the upload as one by a point of the output."""
-    if "," not in choice:
-        return choice
-    return ",".join(str(int(int(part) * scale)) for part in choice.split(","))
+    when = f" at {float(seconds):.1f} s" if seconds else ""
+    return (f"{len(faces)} faces were found{when} and the largest speaks: {places(faces, scale)}.",)
 
 
 def _face_grey(frame: Frame, box: Box) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

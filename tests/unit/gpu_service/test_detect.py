@@ -1,5 +1,7 @@
 """Finding the chosen face, and refusing what is none or too small."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -89,7 +91,12 @@ def test_the_choice_names_the_face(pair: Frame, choice: str, middle_x: int) -> N
 
 
 @pytest.mark.parametrize("choice", ["2", "5,500"])
-def test_a_choice_that_fits_no_face_says_how_many_there_are(pair: Frame, choice: str) -> None:
-    with pytest.raises(NoFaceFound, match="2 found") as caught:
+def test_a_choice_that_fits_no_face_says_which_there_are(pair: Frame, choice: str) -> None:
+    with pytest.raises(NoFaceFound) as caught:
         find_face(pair, choice)
     assert caught.value.field == "face"
+    boxes = re.findall(
+        r"face=(\d) at \((\d+), \d+, (\d+), \d+\), score 0\.\d\d", caught.value.detail
+    )
+    middles = {index: (int(x1) + int(x2)) / 2 for index, x1, x2 in boxes}
+    assert middles == {"0": pytest.approx(134, abs=15), "1": pytest.approx(532, abs=15)}

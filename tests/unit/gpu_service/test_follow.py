@@ -96,9 +96,25 @@ def test_only_the_frames_that_are_shown_are_looked_at() -> None:
     assert len(track([shot((60, 80))] * 5, num_frames=3).faces) == 3
 
 
-def test_a_choice_that_no_frame_shows_is_an_error_that_names_the_places() -> None:
-    with pytest.raises(NoFaceFound, match=r"'7'; found at \(\d+, \d+, \d+, \d+\), \("):
-        track([shot((20, 80), (400, 80))], "7")
+@pytest.mark.parametrize("source", [Film, Photo])
+def test_a_choice_that_no_frame_shows_is_an_error_that_names_the_places(
+    source: type[Film | Photo],
+) -> None:
+    face = source(shot((20, 80), (400, 80)))
+    face.scale = 0.5
+    for choice in ("7", "1278,700"):
+        with pytest.raises(NoFaceFound, match=f"'{choice}'; found: face=0") as caught:
+            track_faces(face, FPS, LipSyncOptions(face=choice), no_progress)
+        assert caught.value.field == "face"
+        assert re.search(r"face=1 at \((8|9)\d\d, ", caught.value.detail), "pixels of the upload"
+
+
+def test_a_choice_that_nobody_made_is_told_also_where_it_comes_late_in_the_video() -> None:
+    other = 255 - SCENE // 3
+    frames = [shot((60, 80))] * 3 + [shot((20, 80), (400, 80), scene=other)] * 2
+    (said,) = [each for each in track(frames).warnings if "faces were found" in each]
+    assert said.startswith("2 faces were found at 0.1 s and the largest speaks: face=0 at (")
+    assert not track(frames[:3]).warnings
 
 
 def test_a_face_that_is_too_small_in_all_frames_is_an_error_of_its_own() -> None:
