@@ -133,7 +133,8 @@ class RenderReport(BaseModel):
     seconds: float
     """Length of the video, in seconds."""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall seconds by stage: decode, track, prepare, render, encode."""
+    """Wall seconds that each stage worked: decode, track, prepare, render (what the engine draws),
+    compose, encode. Some work at the same time, so their sum may exceed what the whole took."""
     frames_without_face: tuple[FrameRange, ...] = ()
     """Output frames that passed through untouched."""
     ignored: tuple[str, ...] = ()

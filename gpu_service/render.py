@@ -2,8 +2,7 @@
 
 import dataclasses
 import time
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +22,7 @@ from gpu_service.faces.detectors import BoxDetector, Detectors
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
 from gpu_service.media.encode import Encoder, Fragment
+from gpu_service.pipeline import Ahead
 from gpu_service.timeline import (
     Timeline,
     fit_sound,
@@ -38,6 +38,12 @@ Emit = Callable[[Record, bytes], None]
 
 PROGRESS_SECONDS: Final = Fraction(1, 5)
 """How much video is rendered between two reports of progress."""
+
+PATCHES_AHEAD: Final = 16
+"""So many patches may be drawn before they are encoded: engines draw some at once."""
+FRAMES_AHEAD: Final = 4
+"""So many source frames may be decoded before they are encoded; one of 1080p takes 6 MB."""
+STAGES: Final = ("decode", "track", "prepare", "render", "compose", "encode")
 
 _EVERY_ENGINE: Final = frozenset({"engine", "fps", "max_height", "face"})
 """Options that the road itself uses."""
@@ -57,7 +63,7 @@ class _Clock:
     """Adds up wall seconds by stage."""
 
     def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.seconds = dict.fromkeys(STAGES, 0.0)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -77,6 +83,9 @@ def render(
     detectors: Detectors | None = None,
 ) -> RenderReport:
     """Render one video.
+
+    The engine draws and source frames are decoded in threads of their own, while this one mixes and
+    encodes; none of them is left when this returns or raises.
 
     The first record is emitted once face and speech are decoded, so that a caller who waits for
     it hears of bad input as an error and not in the middle of an answer.
@@ -122,7 +131,7 @@ def render(
     progress("prepare", 0, 1)
     with clock.stage("prepare"):
         avatar = engine.prepare(track, options, progress)
-        patches = engine.render(avatar, speech_chunks(sound, request.marks), options)
+    drawing = engine.render(avatar, speech_chunks(sound, request.marks), options)
     encoder = Encoder(
         file,
         width=source.width,
@@ -131,10 +140,15 @@ def render(
         sound=sound,
         label=f"AI-generated video; face animated by {info.name} {info.version}, LipSync Studio",
     )
-    frames = _draw(patches, shown_frames(source, timeline))
-    # The thread that iterates an engine must also be the one that closes it.
-    with closing(frames), closing(encoder):
-        untouched = _write(frames, timeline, encoder, clock, emit)
+    with (
+        Ahead(drawing, PATCHES_AHEAD, "draw") as patches,
+        Ahead(shown_frames(source, timeline), FRAMES_AHEAD, "decode") as frames,
+        closing(encoder),
+    ):
+        composed = _compose(iter(patches), frames, clock)
+        untouched = _write(composed, timeline, encoder, clock, emit)
+    clock.seconds["decode"] += frames.seconds
+    clock.seconds["render"] += patches.seconds
     return RenderReport(
         engine=info.name,
         engine_version=info.version,
@@ -163,19 +177,19 @@ def _detector(
     return detectors.s3fd()
 
 
-def _draw(patches: Iterator[FacePatch], frames: Iterator[Frame]) -> Generator[tuple[Frame, bool]]:
+def _compose(
+    patches: Iterator[FacePatch], frames: Iterable[Frame], clock: _Clock
+) -> Iterator[tuple[Frame, bool]]:
     """Each output frame, and whether the engine drew on it."""
-    try:
+    patch = next(patches, None)
+    for index, frame in enumerate(frames):
+        if patch is None or patch.frame_index != index:
+            yield frame, False
+            continue
+        with clock.stage("compose"):
+            composed = compose(frame, patch)
+        yield composed, True
         patch = next(patches, None)
-        for index, frame in enumerate(frames):
-            if patch is None or patch.frame_index != index:
-                yield frame, False
-                continue
-            yield compose(frame, patch), True
-            patch = next(patches, None)
-    finally:
-        if isinstance(patches, Generator):
-            patches.close()
 
 
 def _write(
@@ -189,9 +203,7 @@ def _write(
     untouched = []
     seqs = count()
     frames_a_report = max(1, round(PROGRESS_SECONDS * timeline.fps))
-    for index in range(timeline.num_frames):
-        with clock.stage("render"):
-            frame, drawn = next(frames)
+    for index, (frame, drawn) in enumerate(frames):
         if not drawn:
             untouched.append(index)
         with clock.stage("encode"):

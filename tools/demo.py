@@ -26,6 +26,7 @@ STAGES = {
     "track": "track",
     "prepare": "prepare",
     "render": "render",
+    "compose": "compose",
     "encode": "encode",
     "finish": "finish",
 }

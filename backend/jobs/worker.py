@@ -24,7 +24,6 @@ from contracts.errors import (
     UnsupportedMedia,
 )
 from contracts.jobs import JobState
-from contracts.lipsync import RenderReport
 
 log = logging.getLogger(__name__)
 
@@ -129,8 +128,12 @@ class Worker:
             job = self._jobs.update(job_id, Job.start)
             if job.attempts > MAX_ATTEMPTS:
                 raise RenderFailed("the backend died several times while it made this video")
+            started = time.monotonic()
             report = self._steps.make(job, self._stop)
-            self._succeed(job_id, report)
+            self._jobs.update(job_id, lambda job: job.succeed(report))
+            # Not the stages' sum: some work at the same time.
+            seconds = time.monotonic() - started
+            log.info("job %s: succeeded with %s in %.2f s", job_id, report.engine, seconds)
         except LipSyncError as error:
             if isinstance(error, Cancelled) and self._stop.is_set():
                 self._jobs.update(job_id, _give_back)
@@ -142,11 +145,6 @@ class Worker:
             log.exception("job %s failed in a way that nobody foresaw", job_id)
             self._fail(job_id, _unforeseen())
         self._tell(job_id)
-
-    def _succeed(self, job_id: str, report: RenderReport) -> None:
-        job = self._jobs.update(job_id, lambda job: job.succeed(report))
-        seconds = sum(job.stage_seconds.values())
-        log.info("job %s: succeeded with %s in %.2f s", job_id, report.engine, seconds)
 
     def _fail(self, job_id: str, error: LipSyncError) -> None:
         log.warning("job %s: failed with %s: %s", job_id, error.code, error.detail)

@@ -4,6 +4,7 @@ import io
 import threading
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,29 @@ import av
 import numpy as np
 import pytest
 
-from contracts.errors import Cancelled, FaceKindUnsupported, NoFaceFound, RenderFailed, SoundMissing
+from contracts.errors import (
+    Cancelled,
+    FaceKindUnsupported,
+    NoFaceFound,
+    RenderFailed,
+    SoundMissing,
+    UndecodableMedia,
+)
 from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
-from gpu_service.data import Box, FacePatch, FaceTrack, Frame, Progress, SpeechChunk
-from gpu_service.render import RenderRequest, render
+from gpu_service.data import (
+    Box,
+    FacePatch,
+    FaceSource,
+    FaceTrack,
+    Frame,
+    Progress,
+    SpeechChunk,
+)
+from gpu_service.media.encode import Encoder, Fragment
+from gpu_service.render import PATCHES_AHEAD, RenderRequest, render
+from gpu_service.timeline import Timeline, shown_frames
 from tests.fakes.engine import CountingEngine
 from tests.media import SAMPLES, filmed, media_file, picture, portrait, saved, tone, wav
 
@@ -83,6 +101,32 @@ class PhotoEngine(CountingEngine):
 class FailingEngine(CountingEngine):
     def prepare(self, track: FaceTrack, options: LipSyncOptions, progress: Progress) -> Fraction:
         raise RenderFailed("it broke")
+
+
+class HeldEngine(MarkingEngine):
+    """Waits at its tenth frame until it is let go; may then fail."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
+        self.reached = threading.Event()
+        self.gate = threading.Event()
+
+    def render(
+        self, avatar: Fraction, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        for patch in super().render(avatar, speech, options):
+            if patch.frame_index == 10:
+                self.reached.set()
+                assert self.gate.wait(30), "nobody opened the gate"
+                if self.error:
+                    raise self.error
+            yield patch
+
+
+def threads() -> list[str]:
+    """The threads that a render has started and left behind."""
+    return [each.name for each in threading.enumerate() if each.name.startswith(("draw", "decode"))]
 
 
 class Road:
@@ -165,8 +209,10 @@ def test_fragments_come_while_the_speech_is_still_being_taken() -> None:
 
 def test_the_report_says_where_the_time_went() -> None:
     report = Road(CountingEngine()).report
-    assert list(report.stage_seconds) == ["decode", "track", "prepare", "render", "encode"]
-    assert all(seconds >= 0 for seconds in report.stage_seconds.values())
+    stages = ["decode", "track", "prepare", "render", "compose", "encode"]
+    assert list(report.stage_seconds) == stages
+    worked = [stage for stage in stages if report.stage_seconds[stage] > 0]
+    assert set(worked) >= {"decode", "track", "render", "compose", "encode"}
     assert (report.engine, report.engine_version) == ("counting", "1")
     assert (report.width, report.height, report.fps) == (384, 384, 25)
 
@@ -240,7 +286,91 @@ def test_a_caller_who_goes_stops_the_engine_in_its_own_thread(stop_at: int) -> N
         render(RenderRequest(PORTRAIT, speech, OPTIONS), engine, emit)
     assert len(engine.chunks) < 60
     assert len(engine.closed_in) == (1 if engine.iterated_in else 0)
-    assert set(engine.closed_in) <= {threading.get_ident()}
+    assert set(engine.iterated_in) >= set(engine.closed_in)
+    assert threads() == []
+
+
+def test_a_caller_who_goes_while_the_engine_works_leaves_nothing_running() -> None:
+    engine = HeldEngine()
+
+    def emit(record: Record, payload: bytes) -> None:
+        if isinstance(record, MediaRecord):
+            assert engine.reached.wait(30)
+            # Opened a little later, by somebody who sees that the render waits for its engine.
+            threading.Timer(0.1, engine.gate.set).start()
+            raise Cancelled("gone")
+
+    speech = wav(tone(20.0, 16_000), 16_000)
+    with pytest.raises(Cancelled):
+        render(RenderRequest(PORTRAIT, speech, OPTIONS), engine, emit)
+    assert engine.gate.is_set()
+    assert len(engine.closed_in) == 1
+    assert threads() == []
+
+
+@pytest.mark.parametrize("error", [RenderFailed("it broke"), ZeroDivisionError("a bug")])
+def test_what_stops_the_engine_half_way_reaches_the_caller_as_it_is(error: Exception) -> None:
+    engine = HeldEngine(error)
+    engine.gate.set()
+    emitted: list[Record] = []
+    with pytest.raises(type(error)) as raised:
+        render(
+            RenderRequest(PORTRAIT, wav(tone(2.0, 16_000), 16_000), OPTIONS),
+            engine,
+            lambda record, _: emitted.append(record),
+        )
+    assert raised.value is error
+    assert any(isinstance(record, MediaRecord) for record in emitted)
+    assert threads() == []
+
+
+def test_an_encoder_that_fails_stops_the_other_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = MarkingEngine()
+    failure = OSError("the disk is full")
+
+    def write(encoder: Encoder, pixels: Frame) -> list[Fragment]:
+        raise failure
+
+    monkeypatch.setattr(Encoder, "write", write)
+    with pytest.raises(OSError, match="full") as raised:
+        Road(engine, 20.0)
+    assert raised.value is failure
+    assert len(engine.closed_in) == 1
+    assert len(engine.iterated_in) < 50
+    assert threads() == []
+
+
+def test_a_video_that_can_not_be_decoded_to_its_end_stops_the_other_stages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = MarkingEngine()
+    failure = UndecodableMedia("torn")
+
+    def shown(source: FaceSource, timeline: Timeline) -> Iterator[Frame]:
+        yield from islice(shown_frames(source, timeline), 5)
+        raise failure
+
+    monkeypatch.setattr("gpu_service.render.shown_frames", shown)
+    with pytest.raises(UndecodableMedia) as raised:
+        Road(engine, 20.0)
+    assert raised.value is failure
+    assert len(engine.closed_in) == 1
+    assert threads() == []
+
+
+def test_the_engine_does_not_run_away_from_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = MarkingEngine()
+    ahead: list[int] = []
+    write = Encoder.write
+
+    def slow_write(encoder: Encoder, pixels: Frame) -> list[Fragment]:
+        ahead.append(len(engine.iterated_in) - len(ahead))
+        return write(encoder, pixels)
+
+    monkeypatch.setattr(Encoder, "write", slow_write)
+    Road(engine, 8.0)
+    assert len(ahead) == 200
+    assert max(ahead) <= PATCHES_AHEAD + 2
 
 
 FILM = filmed([portrait()] * 6 + [np.full_like(portrait(), 128)] * 4)
