@@ -10,6 +10,8 @@ from flask import Request
 
 from contracts.errors import LipSyncError
 from contracts.jobs import JobStage, JobView, Voice
+from contracts.lipsync import EngineStatus
+from frontend.options import NAMES
 
 STAGES = {
     JobStage.WAITING: "Waiting for its turn",
@@ -27,6 +29,7 @@ SECONDS = {
     "track": "Finding the face",
     "prepare": "Preparing the face",
     "render": "Moving the mouth",
+    "compose": "Putting the mouth into the picture",
     "encode": "Writing the picture and the sound",
     "finish": "Finishing the video",
 }
@@ -49,14 +52,25 @@ STATUS = {
 }
 """Title and hint of errors that are not the backend's."""
 
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+RUNTIMES = {"torch": "PyTorch", "openvino": "OpenVINO", "onnx": "ONNX Runtime"}
+"""What engines run on."""
+
+NETWORKS = {"wav2lip_gan": "wav2lip_gan: sharper", "wav2lip": "wav2lip: most exact lips"}
+"""Trained networks, with what sets them apart."""
+
 FIELDS = {
     "image": "face",
     "audio": "voice",
     "text": "voice",
     "voice": "voice",
     "language": "voice",
+    **{name: f"option-{name}" for name in NAMES},
 }
-"""The part of the form where a field is, for errors that name theirs."""
+"""The part of the form where a field is, for errors that name theirs; an option is its own."""
+
+OPTIONS = frozenset(FIELDS[name] for name in NAMES)
+"""Parts of the form that are folded away."""
 
 PLACES = {
     "FACE_KIND_UNSUPPORTED": "face",
@@ -71,6 +85,10 @@ PLACES = {
     "SPEECH_EMPTY": "voice",
     "SOUND_MISSING": "voice",
     "CONSENT_MISSING": "consent",
+    "ENGINE_NOT_FOUND": "option-engine",
+    "ENGINE_UNAVAILABLE": "option-engine",
+    "CHECKPOINT_MISSING": "option-engine",
+    "CHECKPOINT_MISMATCH": "option-engine",
 }
 """The part of the form where other errors belong; the rest stands by the button (`make`)."""
 
@@ -111,6 +129,21 @@ def where(url: str) -> str:
     """The machine that does the work."""
     host = urlsplit(url).hostname or url
     return "This computer" if host in ("localhost", "127.0.0.1", "::1") else host
+
+
+def runs_on(engine: EngineStatus) -> str:
+    """What an engine runs on and how fast it was, in words."""
+    said = [DEVICES.get(engine.device, engine.device)]
+    if engine.runtime != "built-in":
+        said += [RUNTIMES.get(engine.runtime, engine.runtime), engine.precision]
+    if engine.real_time is not None:
+        said.append(speed(engine.real_time))
+    return " · ".join(said)
+
+
+def speed(real_time: float) -> str:
+    """How fast an engine renders: `2.7 × real time`."""
+    return f"{real_time:.1f} × real time" if real_time < 10 else f"{real_time:.0f} × real time"
 
 
 def seconds(value: float) -> str:

@@ -1,7 +1,5 @@
 """The Studio: one page, one form for a typed voice and one for a recorded one."""
 
-from dataclasses import dataclass
-
 from flask import (
     Blueprint,
     Response,
@@ -16,40 +14,19 @@ from flask.typing import ResponseReturnValue
 
 from contracts.errors import LipSyncError
 from contracts.jobs import JobView, Voice
-from contracts.lipsync import EngineStatus
 from frontend import words
+from frontend.options import NAMES, OF_SOME_ENGINES, OPTIONS
 from frontend.relay import UploadForm, backend
+from frontend.workplace import current_workplace
 from lipsync_client.multipart import Part
 
 blueprint = Blueprint("studio", __name__)
 
 SAMPLE_TEXT = "Hello. I am only a photograph, yet here I am, speaking to you."
-_OPTIONS = ("engine", "fps", "max_height")
 _WANTED = {
-    "text": ("image", "text", "voice", "language", *_OPTIONS),
-    "audio": ("image", "audio", *_OPTIONS),
+    "text": ("image", "text", "voice", "language", *NAMES),
+    "audio": ("image", "audio", *NAMES),
 }
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Where the next video will be made, and whether it can be."""
-
-    engines: tuple[EngineStatus, ...] = ()
-    where: str = ""
-    """The machine, in words."""
-    error: LipSyncError | None = None
-
-    @property
-    def engine(self) -> EngineStatus | None:
-        """The engine that `auto` takes."""
-        return next((engine for engine in self.engines if engine.ready), None)
-
-    @property
-    def accepts(self) -> str:
-        """Kinds of face that can be animated here, in words."""
-        kinds = {kind for engine in self.engines if engine.ready for kind in engine.info.accepts}
-        return "photo or a video" if "video" in kinds else "photo"
 
 
 @blueprint.get("/")
@@ -60,7 +37,7 @@ def show() -> ResponseReturnValue:
 
 @blueprint.get("/workplace")
 def workplace() -> str:
-    """The chip alone, for a page that stays open."""
+    """What a page that stays open shows of the engines: the chip, and which one will render."""
     return render_template("studio/workplace.html", workplace=current_workplace())
 
 
@@ -118,6 +95,11 @@ def _page(
         language_chosen=_language(languages, values),
         workplace=(workplace := current_workplace()),
         accepts=workplace.accepts,
+        options=[
+            (option, workplace.users(option.name))
+            for option in OPTIONS
+            if option.name not in OF_SOME_ENGINES or workplace.users(option.name)
+        ],
         sample_text=SAMPLE_TEXT,
     )
     return page, error.http_status if error else 200
@@ -129,16 +111,6 @@ def _voices() -> list[Voice]:
     except LipSyncError:
         # The chip says what is wrong; the form still offers the backend's own choice.
         return []
-
-
-def current_workplace() -> Workplace:
-    """Where the next video will be made; with the error when that can't be said."""
-    try:
-        engines = tuple(backend().engines())
-        ready = any(engine.ready for engine in engines)
-        return Workplace(engines, words.where(backend().gpu_host()) if ready else "")
-    except LipSyncError as error:
-        return Workplace(error=error)
 
 
 def _language(languages: list[words.Language], values: dict[str, str] | None) -> str | None:

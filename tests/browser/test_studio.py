@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from contracts.errors import GpuUnreachable, NoFaceFound, UndecodableMedia
+from contracts.errors import GpuUnreachable, NoFaceFound, OptionRejected, UndecodableMedia
 from contracts.jobs import JobStage, JobState
 from frontend import words
 from lipsync_client import BackendUnreachable
-from tests.fakes.backend import FakeBackend, job_view
+from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_MISSING, FakeBackend, job_view
+from tests.media import filmed, portrait
 from tools.environment import ROOT
 
 PORTRAIT = ROOT / "samples" / "portrait.jpg"
@@ -300,3 +301,142 @@ def test_a_gpu_host_that_is_down_is_said_at_the_top_and_by_the_button(
     fill(page)
     page.click("#make-text .make-button")
     expect(page.locator("#text-make-error")).to_contain_text("Start the GPU host")
+
+
+def test_choosing_an_engine_shows_its_options_alone(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.engines = [WAV2LIP, FACEWARP]
+    page.goto(pages)
+    form = page.locator("#make-text")
+    expect(form.locator(".outlook:visible")).to_have_text("Engine: wav2lip.")
+    expect(page.locator("#text-pads")).not_to_be_visible()
+    form.get_by_text("More options").click()
+    expect(page.locator("#text-pads")).to_be_visible()
+    page.select_option("#text-engine", "facewarp")
+    expect(form.locator(".outlook:visible")).to_contain_text("It animates photos only.")
+    for name in ("checkpoint", "pads", "paste", "detector"):
+        expect(page.locator(f"#text-{name}")).not_to_be_visible()
+    expect(page.locator("#text-face")).to_be_visible()
+    page.select_option("#text-engine", "wav2lip")
+    for name in ("checkpoint", "pads", "paste", "detector"):
+        expect(page.locator(f"#text-{name}")).to_be_visible()
+    expect(page.locator("#text-checkpoint option[value=wav2lip_gan]")).to_be_disabled()
+    page.select_option("#text-checkpoint", "wav2lip")
+    page.fill("#text-pads", "0,20,0,0")
+    fill(page)
+    page.click("#make-text .make-button")
+    page.wait_for_url("**/jobs/*")
+    assert fake.forms[0]["engine"] == "wav2lip"
+    assert fake.forms[0]["checkpoint"] == "wav2lip"
+    assert fake.forms[0]["pads"] == "0,20,0,0"
+    assert "smoothing" not in fake.forms[0], "a photo needs none, so it is not shown"
+
+
+def test_the_page_says_which_engine_renders_and_why_for_the_face_that_is_given(
+    page: Page, pages: str, fake: FakeBackend, tmp_path: Path
+) -> None:
+    fake.engines = [WAV2LIP_MISSING, FACEWARP]
+    (tmp_path / "film.mp4").write_bytes(filmed([portrait()]))
+    page.goto(pages)
+    said = page.locator("#make-text .outlook:visible")
+    expect(said).to_contain_text(
+        "Engine for a photo: facewarp (built in). wav2lip is not ready: the checkpoint"
+    )
+    said.get_by_text("How to get it ready").click()
+    expect(said).to_contain_text("Run: weights fetch wav2lip_gan.")
+    page.set_input_files("#text-image", tmp_path / "film.mp4")
+    expect(said).to_contain_text("Engine for a video: none here can animate it.")
+    expect(page.locator("#text-fps")).to_be_disabled()
+
+
+def test_a_page_that_stays_open_notices_when_an_engine_is_no_more(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.engines = [WAV2LIP, FACEWARP]
+    page.clock.install()
+    page.goto(pages)
+    page.locator("#make-text [data-more] > summary").click()
+    said = page.locator("#make-text .outlook:visible")
+    expect(said).to_have_text("Engine: wav2lip.")
+    fake.engines = [WAV2LIP_MISSING, FACEWARP]
+    page.clock.run_for(11_000)
+    expect(said).to_contain_text("wav2lip is not ready")
+    expect(page.locator("#text-engine option[value=wav2lip]")).to_be_disabled()
+    expect(page.locator("#text-pads")).not_to_be_visible()
+
+
+def test_a_wrong_option_is_said_beside_it_and_nothing_is_lost(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.engines = [WAV2LIP, FACEWARP]
+    page.goto(pages)
+    fill(page)
+    more = page.locator("#make-text [data-more]")
+    more.locator("> summary").click()
+    page.fill("#text-pads", "1,2")
+    page.fill("#text-fps", "7")
+    more.locator("> summary").click()
+    page.click("#make-text .make-button")
+    expect(page.locator("#text-option-pads-error")).to_contain_text("such as 0,10,0,0")
+    expect(page.locator("#text-option-fps-error")).to_contain_text("from 10 to 60")
+    expect(page.locator("#text-pads")).to_have_attribute("aria-invalid", "true")
+    assert fake.headers == []
+    page.fill("#text-pads", "0,20,0,0")
+    page.fill("#text-fps", "30")
+    fake.refuse = OptionRejected("pads=x: It should look like 0,10,0,0", field="pads")
+    page.click("#make-text .make-button")
+    expect(page.locator("#text-option-pads-error")).to_contain_text("It should look like")
+    expect(page.locator("#text-fps")).to_have_value("30")
+    expect(page.get_by_text("portrait.jpg · 512 × 512")).to_be_visible()
+
+
+def test_options_come_back_when_the_job_failed_because_of_one(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.engines = [WAV2LIP, FACEWARP]
+    fake.next_job = job_view(JobState.RUNNING, JobStage.PREPARING)
+    page.goto(pages)
+    fill(page)
+    page.locator("#make-text [data-more] > summary").click()
+    page.select_option("#text-engine", "wav2lip")
+    page.select_option("#text-paste", "box")
+    page.select_option("#text-language", label="German")
+    page.click("#make-text .make-button")
+    page.wait_for_url("**/jobs/*")
+    job_id = fake.next_job.id
+    error = OptionRejected("wav2lip has no checkpoint of this name", field="checkpoint")
+    fake.jobs[job_id] = job_view(JobState.FAILED, JobStage.DONE, error=error.body(job_id))
+    page.get_by_role("link", name="Change it and try again").click()
+    expect(page.locator("#text-option-checkpoint-error")).to_contain_text("has no checkpoint")
+    expect(page.locator("#text-engine")).to_have_value("wav2lip")
+    expect(page.locator("#text-paste")).to_have_value("box")
+    expect(page.locator("#text-language")).to_have_value("de")
+
+
+def test_without_a_script_a_wrong_option_that_is_folded_away_is_said_too(
+    browser: Browser, pages: str, fake: FakeBackend
+) -> None:
+    fake.engines = [WAV2LIP, FACEWARP]
+    fake.refuse = OptionRejected("pads=1,2: It should look like 0,10,0,0", field="pads")
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(pages)
+        expect(page.locator("#make-text .outlook:visible")).to_have_text("Engine: wav2lip.")
+        summary = page.locator("#make-text [data-more] > summary")
+        summary.click()
+        expect(page.locator("#text-pads-help")).to_contain_text("Used by wav2lip only.")
+        page.fill("#text-pads", "1,2")
+        summary.click()
+        fill(page)
+        page.click("#make-text .make-button")
+        expect(page.locator("#text-option-pads-error")).to_contain_text("It should look like")
+        expect(page.locator("#text-pads")).to_have_value("1,2")
+
+
+def test_the_result_names_the_engine_that_made_it(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.jobs["done"] = job_view(JobState.SUCCEEDED, JobStage.DONE, id="done", engine="wav2lip")
+    page.goto(f"{pages}/jobs/done")
+    expect(page.locator("#job")).to_contain_text(re.compile(r"made in [\d.]+ s by wav2lip"))

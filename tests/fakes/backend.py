@@ -39,6 +39,35 @@ FACEWARP = EngineStatus(
     ready=True,
 )
 
+WAV2LIP = EngineStatus(
+    info=EngineInfo(
+        name="wav2lip",
+        title="Speaks with photos and videos of a face",
+        version="1",
+        accepts=("photo", "video"),
+        streaming=True,
+        look_ahead_seconds=0.2,
+        needs=("the checkpoint wav2lip_gan or wav2lip",),
+        licence="research",
+        options=("checkpoint", "detector", "pads", "paste"),
+        checkpoints=("wav2lip_gan", "wav2lip"),
+    ),
+    ready=True,
+    device="cuda",
+    runtime="torch",
+    precision="fp16",
+    real_time=2.71,
+    checkpoints=("wav2lip",),
+)
+WAV2LIP_MISSING = WAV2LIP.model_copy(
+    update={
+        "ready": False,
+        "reason": "the checkpoint wav2lip_gan is not installed. Run: weights fetch wav2lip_gan.",
+        "real_time": None,
+        "checkpoints": (),
+    }
+)
+
 
 class FakeBackend:
     """What the fake answers, and what it was sent."""

@@ -8,7 +8,10 @@ async function refresh() {
   try {
     const answer = await fetch("/workplace");
     if (!answer.ok) return;
-    chip.replaceWith(document.createRange().createContextualFragment(await answer.text()));
+    const fresh = document.createRange().createContextualFragment(await answer.text());
+    chip.replaceWith(fresh.querySelector("[data-chip]"));
+    const detail = fresh.querySelector("[data-outlooks]");
+    document.dispatchEvent(new CustomEvent("workplace", { detail }));
   } catch {
     // The next round tries again.
   }

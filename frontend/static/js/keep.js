@@ -28,7 +28,10 @@ async function run(mode, act) {
   }
 }
 
-/** @param {{kind: string, face: File, text: string, recording?: File, job: string}} draft */
+/**
+ * @param {{kind: string, face: File, text: string, recording?: File,
+ *   fields: Record<string, string>, job: string}} draft
+ */
 export async function keep(draft) {
   try {
     await run("readwrite", (store) => store.put(draft, "draft"));

@@ -3,6 +3,7 @@
 import { keepChipFresh } from "./chip.js";
 import { Drop } from "./drop.js";
 import { keep, kept } from "./keep.js";
+import { fieldsOf, Options, putFields } from "./options.js";
 import { problem, SERVER_GONE } from "./problem.js";
 
 const CHARACTERS_PER_SECOND = 15;
@@ -17,6 +18,7 @@ let sending = false;
 const limits = JSON.parse(document.getElementById("limits").textContent);
 const face = new Drop(current.querySelector('[data-shared="face"]'), limits, check);
 const recording = new Drop(forms.audio.querySelector(".step:not([data-shared])"), limits, check);
+const options = new Options(current.querySelector('[data-shared="options"]'), check);
 const text = forms.text.elements.text;
 const count = forms.text.querySelector("[data-count]");
 
@@ -35,8 +37,13 @@ function missing() {
   return parts;
 }
 
+function kindOfFace() {
+  if (!face.file) return "";
+  return face.file.type.startsWith("video/") ? "video" : "photo";
+}
+
 function faults() {
-  const found = {};
+  const found = options.faults();
   if (face.fault) found.face = face.fault;
   if (current === forms.audio && recording.fault) found.voice = recording.fault;
   if (current === forms.text && characters() > limits.maxCharacters) {
@@ -58,9 +65,12 @@ function listed(parts) {
 
 function check() {
   if (!current) return;
+  options.show(kindOfFace());
   const lacks = missing();
   const wrong = faults();
-  for (const place of ["face", "voice", "make", "consent"]) showProblem(place, wrong[place]);
+  for (const { dataset } of current.querySelectorAll("[data-error]")) {
+    showProblem(dataset.error, wrong[dataset.error]);
+  }
   const ready = !lacks.length && !Object.keys(wrong).length;
   current.querySelector("[data-missing]").textContent = lacks.length ? `Still missing: ${listed(lacks)}` : "";
   current.querySelector(".make-button").classList.toggle("is-incomplete", !ready || sending);
@@ -75,6 +85,7 @@ function showProblem(place, error) {
   slot.replaceChildren(...(error ? [problem(error)] : []));
   const marked = { face: face.zone, voice: current.querySelector(".say, .drop-voice"), consent: current.querySelector(".form-check") };
   marked[place]?.classList.toggle("is-wrong", Boolean(error));
+  options.mark(place, Boolean(error));
 }
 
 function focusOnMissing() {
@@ -169,6 +180,7 @@ async function restore() {
   face.put(draft.face);
   if (draft.recording) recording.put(draft.recording);
   text.value = draft.text;
+  putFields(current, draft.fields ?? {});
   countText();
   const answer = await fetch(`${draft.job}.json`).catch(() => null);
   const error = answer?.ok && (await answer.json()).error;
@@ -221,7 +233,10 @@ async function submit(event) {
   check();
   if (sending) return;
   if (missing().length) return focusOnMissing();
-  if (Object.keys(faults()).length) return;
+  if (Object.keys(faults()).length) {
+    form.querySelector(".problem")?.scrollIntoView({ block: "nearest" });
+    return;
+  }
   setSending(form, true);
   let request;
   try {
@@ -237,7 +252,8 @@ async function submit(event) {
   }
   if (request.status === 202) {
     const job = request.getResponseHeader("Location");
-    const draft = { kind: form.dataset.kind, face: face.file, text: text.value, job };
+    const fields = fieldsOf(form);
+    const draft = { kind: form.dataset.kind, face: face.file, text: text.value, fields, job };
     if (form === forms.audio) draft.recording = recording.file;
     await keep(draft);
     location.assign(job);

@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from contracts.errors import (
+    CheckpointMissing,
     GpuUnreachable,
     LipSyncError,
     NoFaceFound,
@@ -14,8 +15,9 @@ from contracts.errors import (
     TextRejected,
     UnsupportedMedia,
 )
+from frontend.options import NAMES
 from frontend.pages.studio import SAMPLE_TEXT
-from tests.fakes.backend import FACEWARP, FakeBackend
+from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_MISSING, FakeBackend
 from tests.unit.frontend.test_relay import body, part, post
 
 
@@ -80,13 +82,93 @@ def test_the_chip_names_engines_that_lack_something(fake: FakeBackend, client: F
     assert "Mediapipe is missing." in chip
 
 
+def test_the_chip_says_what_engines_run_on_and_how_fast(
+    fake: FakeBackend, client: FlaskClient
+) -> None:
+    fake.engines = [WAV2LIP, FACEWARP]
+    chip = client.get("/workplace").text
+    assert "This computer<" in chip
+    assert "wav2lip · 2.7 × real time" in chip
+    assert "GPU · PyTorch · fp16 · 2.7 × real time" in chip
+
+
+def test_the_form_says_which_engine_renders_and_why(fake: FakeBackend, client: FlaskClient) -> None:
+    fake.engines = [WAV2LIP_MISSING, FACEWARP]
+    for page in (form_of(client.get("/").text, "text"), client.get("/workplace").text):
+        said = re.findall(r'<div class="outlook[^>]*data-kind="photo"[^>]*>.*?</div>', page, re.S)
+        assert len(said) == 1
+        assert "hidden" not in said[0].split(">")[0]
+        assert "facewarp (built in). wav2lip is not ready: the checkpoint wav2lip_gan" in said[0]
+        assert "Run: weights fetch wav2lip_gan." in said[0]
+
+
+def test_options_are_told_by_text_which_engine_uses_them(
+    fake: FakeBackend, client: FlaskClient
+) -> None:
+    assert "Room around the face" not in client.get("/").text, "no engine here uses pads"
+    fake.engines = [WAV2LIP, FACEWARP]
+    form = form_of(client.get("/").text, "text")
+    for name in ("checkpoint", "pads", "paste", "detector"):
+        field = re.search(rf'data-option="{name}".*?</p>', form, re.DOTALL)
+        assert field
+        assert "Used by wav2lip only." in field[0]
+    assert set(re.findall(r'data-option="(\w+)"', form)) == set(NAMES)
+    assert re.search(r'value="wav2lip_gan"\s+disabled>wav2lip_gan: sharper \(not installed\)', form)
+    assert re.search(r'name="pads"[^>]* value="0,10,0,0"', form)
+    assert re.search(r'name="fps"[^>]* value="25"', form)
+
+
+OPTIONS = {
+    "engine": "wav2lip",
+    "checkpoint": "wav2lip",
+    "fps": "29.97",
+    "max_height": "720",
+    "length_mode": "bounce",
+    "face": "320,180",
+    "paste": "box",
+    "pads": "0,20,-5,0",
+    "detector": "s3fd",
+    "smoothing": "release",
+}
+
+
+@pytest.mark.parametrize("kind", ["text", "audio"])
+def test_every_option_reaches_the_backend_and_comes_back_with_an_error(
+    fake: FakeBackend, client: FlaskClient, token: str, kind: str
+) -> None:
+    assert set(OPTIONS) == set(NAMES)
+    fake.engines = [WAV2LIP, FACEWARP]
+    sent = body(
+        part("csrf_token", token.encode()),
+        part("image", b"picture", "face.jpg"),
+        part("text" if kind == "text" else "audio", b"Hello", "a.wav" if kind == "audio" else None),
+        part("consent", b"yes"),
+        *(part(name, value.encode()) for name, value in OPTIONS.items()),
+    )
+    assert post(client, sent, f"/make/{kind}").status_code == 303
+    assert {name: fake.forms[0].get(name) for name in NAMES} == OPTIONS
+    fake.refuse = OptionRejected("pads=x: It should look like 0,10,0,0", field="pads")
+    form = form_of(post(client, sent, f"/make/{kind}").text, kind)
+    for name, value in OPTIONS.items():
+        found = re.search(rf' name="{name}"[^>]* value="([^"]*)"', form) or re.search(
+            rf' name="{name}".*?<option value="([^"]*)"\s+selected', form, re.DOTALL
+        )
+        assert found, name
+        assert found[1] == value
+    assert re.search(r"<details[^>]*data-more[^>]*\bopen\b", form), "the error would be folded away"
+    assert re.search(r'data-chosen="wav2lip"[^>]*data-ready\s*>', form)
+    assert re.search(r'name="consent"[^>]* checked', form)
+
+
 @pytest.mark.parametrize(
     ("error", "place"),
     [
         (TextRejected("there is no word in it"), "voice"),
         (NoFaceFound("no face was found"), "face"),
         (UnsupportedMedia("the file is no picture", field="image"), "face"),
-        (OptionRejected("fps=7: too small", field="fps"), "make"),
+        (OptionRejected("fps=7: too small", field="fps"), "option-fps"),
+        (OptionRejected("face=left: It should look like 1", field="face"), "option-face"),
+        (CheckpointMissing("the checkpoint wav2lip is not installed"), "option-engine"),
         (QueueFull("50 jobs wait"), "make"),
         (GpuUnreachable("no GPU host answers"), "make"),
     ],

@@ -1,0 +1,88 @@
+"""Which engine will render, and why, in words."""
+
+import pytest
+
+from contracts.lipsync import EngineStatus
+from frontend.workplace import Outlook, Workplace
+from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_MISSING
+
+LOADING = WAV2LIP.model_copy(update={"ready": False, "loading": True, "reason": "it is loading"})
+
+
+def outlook(engines: tuple[EngineStatus, ...], chosen: str, kind: str) -> Outlook:
+    found = [
+        each
+        for each in Workplace(engines).outlooks
+        if each.chosen == chosen and each.kind in (kind, "")
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("engines", "kind", "title", "sentence"),
+    [
+        ((WAV2LIP, FACEWARP), "photo", "Engine", "wav2lip."),
+        ((WAV2LIP, FACEWARP), "video", "Engine", "wav2lip."),
+        (
+            (WAV2LIP_MISSING, FACEWARP),
+            "photo",
+            "Engine for a photo",
+            "facewarp (built in). "
+            "wav2lip is not ready: the checkpoint wav2lip_gan is not installed.",
+        ),
+        (
+            (WAV2LIP_MISSING, FACEWARP),
+            "video",
+            "Engine for a video",
+            "none here can animate it. "
+            "wav2lip is not ready: the checkpoint wav2lip_gan is not installed.",
+        ),
+        ((FACEWARP, WAV2LIP), "photo", "Engine for a photo", "facewarp (built in)."),
+        ((FACEWARP, WAV2LIP), "video", "Engine for a video", "wav2lip."),
+        (
+            (LOADING, FACEWARP),
+            "photo",
+            "Engine",
+            "wav2lip. wav2lip is being loaded, and your video waits for it.",
+        ),
+        (
+            (FACEWARP, WAV2LIP.model_copy(update={"auto": False})),
+            "video",
+            "Engine for a video",
+            "none here can animate it.",
+        ),
+    ],
+)
+def test_automatic_says_which_engine_it_takes_for_each_kind_of_face(
+    engines: tuple[EngineStatus, ...], kind: str, title: str, sentence: str
+) -> None:
+    said = outlook(engines, "auto", kind)
+    assert (said.title, said.sentence) == (title, sentence)
+    assert said.ready == (said.engine != "") == ("none here" not in sentence)
+
+
+def test_an_engine_that_is_named_says_what_stands_against_it() -> None:
+    engines = (WAV2LIP_MISSING, FACEWARP)
+    missing = outlook(engines, "wav2lip", "photo")
+    assert not missing.ready
+    assert "It is not ready: the checkpoint wav2lip_gan is not installed." in missing.sentence
+    assert missing.remedies == ("Run: weights fetch wav2lip_gan.",)
+    assert "It animates photos only." in outlook(engines, "facewarp", "video").sentence
+    assert outlook((LOADING,), "wav2lip", "photo").ready
+
+
+def test_the_chip_names_the_engine_that_automatic_takes() -> None:
+    for engines, name in (
+        ((WAV2LIP, FACEWARP), "wav2lip"),
+        ((WAV2LIP_MISSING, FACEWARP), "facewarp"),
+        ((LOADING, FACEWARP), None),
+        ((WAV2LIP_MISSING,), None),
+        ((), None),
+    ):
+        engine = Workplace(engines).engine
+        assert (engine and engine.info.name) == name
+
+
+def test_nothing_is_said_where_no_engine_is_known() -> None:
+    assert Workplace().outlooks == ()
