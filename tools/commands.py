@@ -16,6 +16,9 @@ from tools.doctor import doctor
 from tools.environment import ROOT, Environment, SetupFailed, say
 from tools.locks import lock, write_example
 
+BENCHMARKS = sorted(
+    path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "report"
+)
 CHECKS = {
     "format": ["-m", "ruff", "format", "--check", "."],
     "lint": ["-m", "ruff", "check", "."],
@@ -33,7 +36,7 @@ def run(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _interrupt)  # so that the services are stopped on the way out
     parsed, rest = parser().parse_known_args(arguments)
-    if rest and parsed.command != "test":
+    if rest and parsed.command not in ("test", "bench"):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return _do(parsed, rest)
@@ -62,6 +65,8 @@ def _do(parsed: argparse.Namespace, rest: list[str]) -> int:
             return _test(rest)
         case "check":
             return _check()
+        case "bench":
+            return _bench(parsed.name, rest)
         case "lock":
             python = _with_dev()
             return lock(python, upgrade=parsed.upgrade) or write_example(python)
@@ -97,6 +102,10 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("test", help="run every test; more arguments go to pytest", add_help=False)
     commands.add_parser("check", help="format, lint, types and imports")
+    bench = commands.add_parser(
+        "bench", help="run a script of benchmarks/; more arguments go to it", add_help=False
+    )
+    bench.add_argument("name", choices=BENCHMARKS, metavar="|".join(BENCHMARKS))
     locks = commands.add_parser("lock", help="compile requirements/*.in and .env.example")
     locks.add_argument("--upgrade", action="store_true", help="take newer versions where allowed")
     commands.add_parser("env", help="write .env.example from the services' settings")
@@ -141,7 +150,14 @@ def _has_screen() -> bool:
 
 
 def _test(arguments: list[str]) -> int:
-    command = [_with_dev(torch=True), "-m", "pytest", *arguments]
+    return _become([_with_dev(torch=True), "-m", "pytest", *arguments])
+
+
+def _bench(name: str, arguments: list[str]) -> int:
+    return _become([_with_dev(torch=True), "-m", f"benchmarks.{name}", *arguments])
+
+
+def _become(command: list[str]) -> int:
     if os.name == "nt":  # there, exec returns to the shell while the new process still runs
         return subprocess.call(command, cwd=ROOT)
     os.chdir(ROOT)

@@ -238,7 +238,8 @@ class _Graph:
                 network(*self._inputs)
         torch.cuda.current_stream().wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads may use the card meanwhile.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._outputs = _as_tuple(network(*self._inputs))
 
     def replay(self, tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -4,7 +4,7 @@ The decoder joins the face's features to what it has drawn so far by putting the
 side; a convolution of such channels is the sum of two convolutions. So all that depends on the
 face alone is computed once for a photo, however long the speech is. The other half draws only the
 rows of the lower face, of which each layer needs a few more at the top. Normalisation is folded
-into the convolutions. Together they compute the lower half of `Wav2LipGenerator`'s picture with 57
+into the convolutions. Together they compute the lower half of `Wav2LipGenerator`'s picture with 54
 % of its multiplications.
 """
 
