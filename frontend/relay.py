@@ -26,6 +26,9 @@ _ANSWERED = (
     "Accept-Ranges",
     "ETag",
     "Last-Modified",
+    "X-Engine",
+    "X-Job-Id",
+    "X-Voice",
 )
 
 
