@@ -5,14 +5,11 @@ of the option `smoothing`. Films made from samples/portrait.jpg know where the f
 film given as an argument only the trembling is told: the root mean square of the change of speed
 of the box's edges, in pixels, which an even motion does not have.
 
-    python benchmarks/jitter.py [VIDEO] [-o benchmarks/results/jitter.json]
+    python3 run.py bench jitter [VIDEO] [-o benchmarks/results/jitter.json]
 """
 
 import argparse
 import dataclasses
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
@@ -23,17 +20,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from contracts.lipsync import LipSyncOptions  # noqa: E402
-from gpu_service.data import Face, FaceSource, FaceTrack, Frame, no_progress  # noqa: E402
-from gpu_service.engines.wav2lip.boxes import face_boxes  # noqa: E402
-from gpu_service.faces.detect import SURE, bounding_box  # noqa: E402
-from gpu_service.faces.landmarks import face_mesh  # noqa: E402
-from gpu_service.faces.track import track_faces  # noqa: E402
-from gpu_service.media.decode import decode_face  # noqa: E402
-from tests.media import Film, portrait  # noqa: E402
+from benchmarks.report import write
+from contracts.lipsync import LipSyncOptions
+from gpu_service.data import Face, FaceSource, FaceTrack, Frame, no_progress
+from gpu_service.engines.wav2lip.boxes import face_boxes
+from gpu_service.faces.detect import SURE, bounding_box
+from gpu_service.faces.landmarks import face_mesh
+from gpu_service.faces.track import track_faces
+from gpu_service.media.decode import decode_face
+from tests.media import Film, portrait
 
 FPS: Final = Fraction(25)
 NUM_FRAMES: Final = 100
@@ -157,23 +152,12 @@ def measure(video: Path | None) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("video", type=Path, nargs="?", help="a film of a face")
     parser.add_argument("-o", "--output", type=Path, help="also write the JSON there")
     options = parser.parse_args(arguments)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    ).stdout.strip()  # fmt: skip
-    result = {
-        "settings": {"frames": NUM_FRAMES, "fps": float(FPS), "noise_grey_levels": NOISE},
-        "commit": commit,
-        "films": measure(options.video),
-    }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.output:
-        options.output.write_text(f"{text}\n", encoding="utf-8")
+    settings = {"frames": NUM_FRAMES, "fps": float(FPS), "noise_grey_levels": NOISE}
+    write({"settings": settings, "films": measure(options.video)}, options.output)
     return 0
 
 
