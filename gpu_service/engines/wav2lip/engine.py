@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from contracts.errors import NoFaceFound, OptionRejected
 from contracts.lipsync import EngineInfo, LipSyncOptions
 from gpu_service.data import Box, FacePatch, FaceTrack, Progress, SpeechChunk
 from gpu_service.engines.wav2lip.boxes import face_boxes
+from gpu_service.engines.wav2lip.crops import Crops
 from gpu_service.engines.wav2lip.generator import ANYWHERE, Generator, Seen, load_generator
 from gpu_service.engines.wav2lip.hearing import LOOK_AHEAD_SECONDS, Silencer, hear
 from gpu_service.engines.wav2lip.paste import Paster, paste_box
-from gpu_service.engines.wav2lip.preprocess import FACE_SIDE, crop_face, network_faces
+from gpu_service.engines.wav2lip.preprocess import crop_face, network_faces
 from gpu_service.settings import Compute
 from gpu_service.weights.store import WeightsStore
 
@@ -31,9 +29,8 @@ class Wav2LipAvatar:
     track: FaceTrack
     boxes: Sequence[Box | None]
     """What the network sees of each source frame; None where there is no face."""
-    crops: NDArray[np.uint8]
-    """(num_source_frames, 96, 96, 3) the boxes' pixels: 27 kB a frame, so that rendering needs no
-    frames."""
+    crops: Crops
+    """The boxes' pixels, so that rendering needs no frames."""
     generator: Generator
 
 
@@ -108,8 +105,8 @@ class Wav2LipEngine:
         generator = self._generator(self._checkpoint(options.checkpoint))
         source, num_frames = track.source, len(track.faces)
         boxes = face_boxes(track, options)
-        crops = np.zeros((num_frames, FACE_SIDE, FACE_SIDE, 3), np.uint8)
-        for index, (frame, box) in enumerate(zip(source.frames(), boxes, strict=False)):
+        crops = Crops()
+        for index, (box, frame) in enumerate(zip(boxes, source.frames(), strict=False)):
             if box is not None:
                 crops[index] = crop_face(frame, box)
             progress("prepare", index + 1, num_frames)
@@ -134,7 +131,7 @@ class Wav2LipEngine:
             if blend:
                 drawn = avatar.generator.draw_mouths(mel, views.of(indexes))
             else:
-                drawn = avatar.generator.draw_faces(mel, network_faces(avatar.crops[indexes]))
+                drawn = avatar.generator.draw_faces(mel, network_faces(avatar.crops.of(indexes)))
             for offset, index, face in zip(offsets, indexes, drawn, strict=True):
                 frame_index, box = heard.first_index + offset, avatar.boxes[index]
                 if blend:
@@ -176,10 +173,10 @@ class _Views:
         """The frames' faces, or the one face that all of them show."""
         avatar = self._avatar
         if len(set(indexes)) > 1:
-            return avatar.generator.see(network_faces(avatar.crops[list(indexes)]))
+            return avatar.generator.see(network_faces(avatar.crops.of(indexes)))
         if indexes[0] != self._index:
             self._index = indexes[0]
-            self._seen = avatar.generator.see(network_faces(avatar.crops[[self._index]]))
+            self._seen = avatar.generator.see(network_faces(avatar.crops.of(indexes[:1])))
         return self._seen
 
 
