@@ -271,6 +271,10 @@ def test_a_server_that_is_gone_is_said_and_nothing_is_lost(page: Page, pages: st
 def test_no_page_scrolls_sideways(
     browser: Browser, pages: str, fake: FakeBackend, width: int
 ) -> None:
+    fake.engines = [
+        WAV2LIP_MISSING.model_copy(update={"reason": f"{LONG_WORD}. Run: {LONG_WORD}"}),
+        FACEWARP,
+    ]
     error = NoFaceFound(f"no face was found in {LONG_WORD}.jpg").body("f" * 32)
     fake.jobs = {
         "done": job_view(JobState.SUCCEEDED, JobStage.DONE, voice=LONG_WORD),

@@ -33,6 +33,7 @@ from gpu_service.settings import Settings
 from tests.fakes.gated_engine import GatedEngine
 from tests.fakes.serving import serving
 from tests.fakes.uploads import huge_png
+from tests.fakes.weighty_engine import WEIGHTY, Weighty, install
 from tests.media import SAMPLES, media_file, picture, saved, tone, wav
 
 KNOWN = {
@@ -351,6 +352,28 @@ def test_engines_say_what_they_run_on_and_how_fast_their_renders_were(host: str)
     by_name = {status.info.name: status for status in GpuClient(host, "", TIMEOUT).engines()}
     assert by_name["broken"].real_time is None
     assert by_name["gated"].real_time
+
+
+def test_while_an_engine_is_loaded_the_host_answers_and_a_render_waits(tmp_path: Path) -> None:
+    Weighty.forget()
+    settings = Settings(engine_order="weighty,counting", weights_dir=tmp_path)
+    with serving(create_app(settings, WEIGHTY | KNOWN)) as url:
+        assert post(url, "auto").headers["X-Engine"] == "counting"
+        Weighty.gate.clear()
+        install(tmp_path, b"fits")
+        answers: list[requests.Response] = []
+        render = threading.Thread(target=lambda: answers.append(post(url, "auto")))
+        render.start()
+        wait_until(lambda: health(url)["renders_running"] == 1)
+        assert health(url)["engines_loading"] == ["weighty"]
+        weighty = GpuClient(url, "", TIMEOUT).engines()[0]
+        assert (weighty.info.name, weighty.ready, weighty.loading) == ("weighty", False, True)
+        assert not answers
+        Weighty.gate.set()
+        render.join()
+        assert answers[0].headers["X-Engine"] == "weighty"
+        assert health(url)["engines_loading"] == []
+        assert len(Weighty.begun) == 1
 
 
 def test_without_a_token_programs_may_call_and_web_pages_may_not() -> None:

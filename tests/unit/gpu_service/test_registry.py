@@ -20,6 +20,7 @@ from gpu_service.weights.registry import weights_named
 from gpu_service.weights.store import WeightsStore
 from tests.fakes.engine import CountingEngine
 from tests.fakes.generator import installed
+from tests.fakes.weighty_engine import WEIGHTY, Weighty, install
 from tests.parity_weights import seeded_checkpoint
 
 COUNTING = {"counting": "tests.fakes.engine:CountingEngine"}
@@ -144,54 +145,21 @@ def test_engines_are_listed_in_the_order_of_auto() -> None:
     ]
 
 
-class Weighty:
-    """An engine with weights, whose loading a test can hold."""
-
-    info = CountingEngine.info.model_copy(
-        update={"name": "weighty", "needs": ("s3fd",), "checkpoints": ("s3fd", "wav2lip")}
-    )
-    device, runtime, precision = "cuda", "torch", "bf16"
-    gate: ClassVar[threading.Event]
-    begun: ClassVar[list[Path]]
-    at_once: ClassVar[list[int]]
-    lock: ClassVar[threading.Lock]
-
-    def __init__(self, weights: WeightsStore, compute: Compute) -> None:
-        self.file = weights.require("s3fd")
-        with self.lock:
-            self.begun.append(self.file)
-            self.at_once.append(1 + (self.at_once[-1] if self.at_once else 0))
-        assert self.gate.wait(30)
-        with self.lock:
-            self.at_once.append(self.at_once[-1] - 1)
-        if self.file.read_bytes() == b"unfit":
-            raise CheckpointMismatch("it holds something else")
-
-
 @pytest.fixture
 def weighty(tmp_path: Path) -> Iterator[Engines]:
-    Weighty.gate, Weighty.lock = threading.Event(), threading.Lock()
-    Weighty.begun, Weighty.at_once = [], []
+    Weighty.forget()
+    yield Engines(("weighty", "counting"), WEIGHTY | COUNTING, tmp_path)
     Weighty.gate.set()
-    known = {"weighty": f"{__name__}:Weighty"} | COUNTING
-    yield Engines(("weighty", "counting"), known, tmp_path)
-    Weighty.gate.set()
-
-
-def _install(folder: Path, content: bytes) -> None:
-    file = folder / "new.pth"
-    file.write_bytes(content)
-    WeightsStore(folder).add(file, weights_named("s3fd"), lambda *_: None)
 
 
 def test_a_checkpoint_that_is_replaced_or_removed_is_noticed_and_renders_keep_theirs(
     weighty: Engines, tmp_path: Path
 ) -> None:
-    _install(tmp_path, b"one")
+    install(tmp_path, b"one")
     one: Any = weighty.resolve("auto")
     counting = weighty.resolve("counting")
     assert weighty.resolve("weighty") is one
-    _install(tmp_path, b"two")
+    install(tmp_path, b"two")
     two: Any = weighty.resolve("auto")
     assert two is not one
     assert one.file != two.file
@@ -200,7 +168,7 @@ def test_a_checkpoint_that_is_replaced_or_removed_is_noticed_and_renders_keep_th
     with pytest.raises(CheckpointMissing):
         weighty.resolve("weighty")
     assert weighty.resolve("auto") is counting
-    _install(tmp_path, b"three")
+    install(tmp_path, b"three")
     two.file.unlink(missing_ok=True)
     third: Any = weighty.resolve("weighty")
     third.file.unlink()
@@ -214,7 +182,7 @@ def test_while_an_engine_is_loaded_its_status_says_so_and_a_render_waits(
 ) -> None:
     assert [status.ready for status in weighty.statuses()] == [False, True]
     Weighty.gate.clear()
-    _install(tmp_path, b"one")
+    install(tmp_path, b"one")
     status, counting = weighty.statuses(0.01)
     assert (status.info.name, status.ready, status.loading) == ("weighty", False, True)
     assert "being loaded" in status.reason
@@ -223,7 +191,7 @@ def test_while_an_engine_is_loaded_its_status_says_so_and_a_render_waits(
     render = threading.Thread(target=lambda: found.append(weighty.resolve("auto")))
     render.start()
     # Replaced before the first load has ended: the render gets the new one, loaded after it.
-    _install(tmp_path, b"two")
+    install(tmp_path, b"two")
     for _ in range(3):
         assert weighty.statuses(0.01)[0].loading
     assert not found
@@ -240,27 +208,27 @@ def test_while_an_engine_is_loaded_its_status_says_so_and_a_render_waits(
 
 
 def test_a_file_that_does_not_fit_is_looked_into_once(weighty: Engines, tmp_path: Path) -> None:
-    _install(tmp_path, b"unfit")
+    install(tmp_path, b"unfit")
     for _ in range(3):
         assert "something else" in weighty.statuses()[0].reason
         with pytest.raises(CheckpointMismatch):
             weighty.resolve("weighty")
     assert len(Weighty.begun) == 1
-    _install(tmp_path, b"fits")
+    install(tmp_path, b"fits")
     assert weighty.statuses()[0].ready
 
 
 def test_the_speed_of_an_engine_is_the_median_of_its_last_renders(
     weighty: Engines, tmp_path: Path
 ) -> None:
-    _install(tmp_path, b"one")
+    install(tmp_path, b"one")
     engine = weighty.resolve("weighty")
     assert weighty.statuses()[0].real_time is None
     for seconds in (9.0, 9.0, 2.0, 1.0, 4.0, 0.1, 2.0):
         weighty.rendered(engine, 6.0, seconds)
     speeds = [status.real_time for status in weighty.statuses()]
     assert speeds == [3.0, None]
-    _install(tmp_path, b"two")
+    install(tmp_path, b"two")
     assert weighty.statuses()[0].real_time is None
     weighty.rendered(engine, 6.0, 1.0)
     assert weighty.statuses()[0].real_time is None
