@@ -114,6 +114,8 @@ def test_too_many_pixels_are_said_before_anything_is_sent(
     fill(page)
     page.set_input_files("#text-image", large)
     expect(page.locator("#text-face-error")).to_contain_text("Scale it down to 25 megapixels")
+    expect(page.locator("#text-face")).not_to_have_class(re.compile("is-wrong"))
+    expect(page.locator("#text-face")).not_to_be_visible()
     page.locator("#make-text").get_by_role("button", name="Make the video").click()
     assert fake.headers == []
 

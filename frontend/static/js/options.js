@@ -59,8 +59,9 @@ export class Options {
 
   /** Marks the field of an error, and unfolds it. */
   mark(place, wrong) {
-    const input = this.node.querySelector(`[data-option="${place.replace("option-", "")}"] [name]`);
-    if (!input) return;
+    const slot = this.node.querySelector(`[data-error="${place}"]`);
+    if (!slot) return;
+    const input = slot.closest("[data-option]").querySelector("[name]");
     input.classList.toggle("is-wrong", wrong);
     input.setAttribute("aria-invalid", String(wrong));
     if (wrong) this.node.querySelector("[data-more]").open = true;
