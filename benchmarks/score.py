@@ -38,7 +38,9 @@ LENGTHS: Final = (10.0, 40.0)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("videos", type=Path, nargs="*", metavar="VIDEO")
     parser.add_argument("-o", "--output", type=Path, help="also write the JSON there")
     options = parser.parse_args(arguments)
