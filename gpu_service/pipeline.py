@@ -6,7 +6,10 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
+
+FRAMES_AHEAD: Final = 4
+"""So many source frames may be decoded before they are used; one of 1080p takes 6 MB."""
 
 T = TypeVar("T")
 

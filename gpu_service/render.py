@@ -22,7 +22,7 @@ from gpu_service.faces.detectors import BoxDetector, Detectors
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
 from gpu_service.media.encode import Encoder, Fragment
-from gpu_service.pipeline import Ahead
+from gpu_service.pipeline import FRAMES_AHEAD, Ahead
 from gpu_service.timeline import (
     Timeline,
     fit_sound,
@@ -41,8 +41,6 @@ PROGRESS_SECONDS: Final = Fraction(1, 5)
 
 PATCHES_AHEAD: Final = 16
 """So many patches may be drawn before they are encoded: engines draw some at once."""
-FRAMES_AHEAD: Final = 4
-"""So many source frames may be decoded before they are encoded; one of 1080p takes 6 MB."""
 STAGES: Final = ("decode", "track", "prepare", "render", "compose", "encode")
 
 _EVERY_ENGINE: Final = frozenset({"engine", "fps", "max_height", "face"})

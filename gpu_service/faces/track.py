@@ -15,6 +15,7 @@ from gpu_service.faces.detect import face_width, find_faces, places
 from gpu_service.faces.detectors import BoxDetector, Watcher
 from gpu_service.faces.follow import Follower
 from gpu_service.faces.smooth import smooth_detections, smooth_faces
+from gpu_service.pipeline import FRAMES_AHEAD, Ahead
 
 DARK_LUMA = 55
 """Median brightness of a face below which it counts as dark, of 255."""
@@ -70,24 +71,25 @@ def track_faces(
     of_face: tuple[str, ...] = ()
     of_choice: tuple[str, ...] = ()
     met = False
-    for index, frame in enumerate(islice(source.frames(), num_frames)):
-        if index >= MAX_SPEECH_SECONDS * fps:
-            raise MediaTooLarge(
-                f"the face video plays for more than {MAX_SPEECH_SECONDS:.0f} s",
-                hint="Shorten the video, or use the length mode `loop`.",
+    with Ahead(islice(source.frames(), num_frames), FRAMES_AHEAD, "decode") as frames:
+        for index, frame in enumerate(frames):
+            if index >= MAX_SPEECH_SECONDS * fps:
+                raise MediaTooLarge(
+                    f"the face video plays for more than {MAX_SPEECH_SECONDS:.0f} s",
+                    hint="Shorten the video, or use the length mode `loop`.",
+                )
+            face = follower.find(frame)
+            if face is not None and not met:
+                met, of_face = True, face_warnings(frame, face)
+            of_choice = of_choice or choice_warnings(
+                follower.chosen_from, options.face, source.scale, index / fps
             )
-        face = follower.find(frame)
-        if face is not None and not met:
-            met, of_face = True, face_warnings(frame, face)
-        of_choice = of_choice or choice_warnings(
-            follower.chosen_from, options.face, source.scale, index / fps
-        )
-        if follower.cut:
-            cuts.add(index)
-        if watcher:
-            detections.append(watcher.find(frame, face, cut=follower.cut))
-        faces.append(face)
-        progress("track", index + 1, index + 1)
+            if follower.cut:
+                cuts.add(index)
+            if watcher:
+                detections.append(watcher.find(frame, face, cut=follower.cut))
+            faces.append(face)
+            progress("track", index + 1, index + 1)
     if not met:
         raise follower.failure
     warnings = of_face + of_choice

@@ -377,6 +377,19 @@ FILM = filmed([portrait()] * 6 + [np.full_like(portrait(), 128)] * 4)
 """Ten frames, of which the last four show no face."""
 
 
+@pytest.mark.parametrize("stage", ["track", "render"])
+def test_a_caller_who_goes_while_a_video_is_decoded_leaves_nothing_running(stage: str) -> None:
+    def emit(record: Record, payload: bytes) -> None:
+        if isinstance(record, ProgressRecord) and record.stage == stage and record.done:
+            assert threads() != []
+            raise Cancelled("gone")
+
+    with pytest.raises(Cancelled) as raised:
+        render(RenderRequest(FILM, wav(tone(2.0), 48_000), OPTIONS), TrackedEngine(), emit)
+    assert threads() == []
+    assert raised.traceback  # holds what was going on, and so what an iterator left open would hold
+
+
 @pytest.mark.parametrize(
     ("mode", "num_frames", "faceless"),
     [
