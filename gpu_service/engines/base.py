@@ -32,5 +32,6 @@ class Engine(Protocol[AvatarT]):
         The speech may be cut anywhere, and no cut changes a frame. Frame i is yielded after at
         most i/fps + `info.look_ahead_seconds` of speech was taken. When the speech ends, frames
         up to `num_frames(samples, fps)` have been yielded; a frame index that is left out shows
-        the source frame as it is. Only the thread that iterates may close the iterator.
+        the source frame as it is. The thread that iterates need not be the one that prepared; only
+        it may close the iterator.
         """
