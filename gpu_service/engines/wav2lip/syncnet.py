@@ -54,9 +54,13 @@ def load_towers(path: Path, device: Device) -> Towers:
     """
     if find_spec("torch") is None:
         raise EngineUnavailable("PyTorch is not installed", hint=f"Run: {TORCH_LINE}")
-    from gpu_service.engines.wav2lip.network import SyncNetColor
-    from gpu_service.runtimes.torch_runtime import TorchRuntime, load_checkpoint
-
+    try:
+        from gpu_service.engines.wav2lip.network import SyncNetColor
+        from gpu_service.runtimes.torch_runtime import TorchRuntime, load_checkpoint
+    except (ImportError, OSError) as error:  # PyTorch raises both where its own parts are gone
+        raise EngineUnavailable(
+            f"PyTorch can't be loaded: {error}", hint=f"Run: {TORCH_LINE}"
+        ) from error
     network = SyncNetColor()
     load_checkpoint(network, path)
     runtime = TorchRuntime(device, "fp32")

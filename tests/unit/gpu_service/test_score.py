@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +14,9 @@ import pytest
 
 from contracts.errors import InvalidInput, LipSyncError, NoFaceFound, SoundMissing, UnsupportedMedia
 from gpu_service.cli import main
-from gpu_service.data import SPEECH_RATE, Samples
+from gpu_service.data import SPEECH_RATE, Frame, Samples
 from gpu_service.score import SyncScore, score_video
-from tests.media import SAMPLES, babble, filmed, portrait, saved_frame, scaled, silence, wav
+from tests.media import SAMPLES, Film, babble, filmed, portrait, saved_frame, scaled, silence, wav
 from tests.parity_weights import seeded_checkpoint
 
 FRAME = SPEECH_RATE // 25
@@ -140,6 +141,31 @@ def test_where_nobody_speaks_there_is_nothing_to_follow(talking: bytes) -> None:
 def test_frames_without_a_face_are_counted_and_left_out() -> None:
     score = score_video(filmed([portrait()] * 28 + [EMPTY] * 7), recording(babble(1.4)))
     assert (score.num_frames, score.frames_without_face) == (35, 7)
+
+
+class Forgetful(Film):
+    """A film that counts how many of its frames somebody keeps."""
+
+    most_kept = 0
+
+    def frames(self) -> Iterator[Frame]:
+        given: list[weakref.ref[Frame]] = []
+        for frame in super().frames():
+            copy = frame.copy()
+            given.append(weakref.ref(copy))
+            yield copy
+            self.most_kept = max(self.most_kept, sum(each() is not None for each in given))
+
+
+def test_frames_are_let_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = Forgetful(*[portrait()] * 30)
+    monkeypatch.setattr("gpu_service.score.decode_face", lambda *_: film)
+    unit = np.ones((8, 512), np.float32)
+    scored = score_video(
+        b"", recording(babble(1.2)), towers=lambda mels, _: (unit[: len(mels)], unit[: len(mels)])
+    )
+    assert scored.syncnet is not None
+    assert 0 < film.most_kept <= 3
 
 
 def test_only_what_has_picture_and_sound_is_scored(talking: bytes) -> None:

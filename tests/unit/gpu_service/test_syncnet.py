@@ -1,5 +1,6 @@
 """SyncNet as a measure: what it is given, and what becomes of its answers."""
 
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -56,6 +57,15 @@ def test_without_pytorch_it_says_how_to_install_it(
     with pytest.raises(EngineUnavailable) as refused:
         load_towers(tmp_path / "any.pth", "cpu")
     assert "pip install torch" in refused.value.hint
+
+
+def test_a_pytorch_that_is_broken_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncnet, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "gpu_service.runtimes.torch_runtime", None)
+    with pytest.raises(EngineUnavailable, match="can't be loaded"):
+        load_towers(tmp_path / "any.pth", "cpu")
 
 
 class Numbered:
