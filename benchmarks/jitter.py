@@ -152,7 +152,9 @@ def measure(video: Path | None) -> dict[str, object]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("video", type=Path, nargs="?", help="a film of a face")
     parser.add_argument("-o", "--output", type=Path, help="also write the JSON there")
     options = parser.parse_args(arguments)
