@@ -23,7 +23,7 @@ from gpu_service.engines.wav2lip.syncnet import (
 )
 from tests.parity_weights import PARITY, seeded_checkpoint
 
-NUM_FRAMES = 60
+NUM_FRAMES = 120
 
 
 def given_crops(stacked: np.ndarray) -> list[Image]:
@@ -110,13 +110,13 @@ def test_the_best_lag_is_where_mouth_and_sound_are_of_one_moment(late: int) -> N
 
 def test_windows_that_lack_a_face_or_a_sound_are_left_out() -> None:
     towers = Numbered()
-    meter = SyncNetMeter(towers, numbered_mel()[:, : window_start(40, SYNCNET_FPS)])
+    meter = SyncNetMeter(towers, numbered_mel()[:, : window_start(100, SYNCNET_FPS)])
     for index in range(NUM_FRAMES):
         meter.see(None if index == 10 else crop(index))
     score = meter.finish()
     assert score is not None
-    # 36 windows of 16 columns lie in 128 columns; five of them show frame 10.
-    assert score.num_windows == sum(towers.batches) == 36 - 5
+    # 96 windows of 16 columns lie in 320 columns; five of them show frame 10.
+    assert score.num_windows == sum(towers.batches) == 96 - 5
     assert max(towers.batches) == BATCH
     assert (score.cosine, score.best_cosine, score.lag_ms) == (1.0, 1.0, 0.0)
 
