@@ -47,6 +47,9 @@ class _Load:
     weights: Fingerprint
     """The weights that were installed when it began."""
     future: Future[Engine[Any]]
+    failed_before: BaseException | None = None
+    """Why the try before failed, with the same weights. It is told until this one has ended: a try
+    that is slow to fail would else look like loading whenever somebody asks."""
     speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
     """Seconds of video per second of the last renders."""
 
@@ -65,6 +68,11 @@ class _Load:
         """The engine, once it is loaded."""
         ready = self.future.done() and not self.future.exception()
         return self.future.result() if ready else None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why there is no engine, as far as it is known."""
+        return self.future.exception() if self.future.done() else self.failed_before
 
 
 class Engines:
@@ -155,9 +163,9 @@ class Engines:
         engine = load.engine
         if engine is None:
             info = _info(name, self.known[name])
-            if not load.future.done():
+            if not load.failure:
                 return EngineStatus(info=info, ready=False, loading=True, reason=LOADING)
-            why = _unavailable(info, load.future.exception())
+            why = _unavailable(info, load.failure)
             return EngineStatus(info=info, ready=False, reason=f"{why.detail}. {why.hint}")
         said = {
             each: getattr(engine, each)
@@ -195,7 +203,8 @@ class Engines:
         with self._lock:
             load = self._loads.get(name)
             if load is None or load.outdated(weights):
-                load = _Load(weights, self._threads.submit(self._make, name))
+                failed = load.failure if load and load.weights == weights else None
+                load = _Load(weights, self._threads.submit(self._make, name), failed)
                 self._loads[name] = load
             return load
 

@@ -14,7 +14,8 @@ LONGEST_WAIT_SECONDS: Final = 30
 
 
 class Weighty(CountingEngine):
-    """Counts, with the weights `s3fd`: a file that says `unfit` does not fit."""
+    """Counts, with the weights `s3fd`: a file that says `unfit` does not fit, one that says `large`
+    is more than the device holds."""
 
     info = CountingEngine.info.model_copy(
         update={"name": "weighty", "needs": ("s3fd",), "checkpoints": ("s3fd", "wav2lip")}
@@ -41,8 +42,11 @@ class Weighty(CountingEngine):
         self._count(1)
         assert self.gate.wait(LONGEST_WAIT_SECONDS), "nobody opened the gate"
         self._count(-1)
-        if self.file.read_bytes() == b"unfit":
+        content = self.file.read_bytes()
+        if content == b"unfit":
             raise CheckpointMismatch("it holds something else")
+        if content == b"large":
+            raise RuntimeError("CUDA out of memory")
 
     def _count(self, more: int) -> None:
         with self._lock:

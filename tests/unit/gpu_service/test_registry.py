@@ -218,6 +218,26 @@ def test_a_file_that_does_not_fit_is_looked_into_once(weighty: Engines, tmp_path
     assert weighty.statuses()[0].ready
 
 
+def test_why_an_engine_failed_is_said_also_while_it_is_tried_again(
+    weighty: Engines, tmp_path: Path
+) -> None:
+    install(tmp_path, b"large")
+    assert "out of memory" in weighty.statuses()[0].reason
+    Weighty.gate.clear()
+    for _ in range(2):
+        status = weighty.statuses(0.01)[0]
+        assert not status.loading
+        assert "out of memory" in status.reason
+    assert len(Weighty.begun) == 2
+    Weighty.gate.set()
+    weighty.statuses()
+    Weighty.gate.clear()
+    install(tmp_path, b"fits")
+    assert weighty.statuses(0.01)[0].loading
+    Weighty.gate.set()
+    assert weighty.statuses()[0].ready
+
+
 def test_the_speed_of_an_engine_is_the_median_of_its_last_renders(
     weighty: Engines, tmp_path: Path
 ) -> None:
