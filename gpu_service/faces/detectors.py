@@ -50,7 +50,7 @@ class Detectors:
             CheckpointMismatch: They are something else.
             EngineUnavailable: PyTorch is not installed.
         """
-        path = self._weights.require("s3fd")
+        path = self._weights.require("s3fd", "detector")
         with self._lock:
             if path not in self._loaded:
                 self._loaded = {path: _load_s3fd(path, self._device)}

@@ -72,8 +72,12 @@ class WeightsStore:
             marks.append((path.name, _mark(path), file))
         return frozenset(marks)
 
-    def require(self, name: str) -> Path:
+    def require(self, name: str, field: str = "") -> Path:
         """The installed file.
+
+        Args:
+            name: Of the weights.
+            field: The option that asks for them, if one does.
 
         Raises:
             CheckpointMissing: It is not there; the hint says how to get it.
@@ -83,7 +87,7 @@ class WeightsStore:
         path = self.find(name)
         if path is None:
             raise CheckpointMissing(
-                f"the checkpoint {name} is not installed", hint=how_to_get(weights)
+                f"the checkpoint {name} is not installed", hint=how_to_get(weights), field=field
             )
         return path
 

@@ -147,7 +147,7 @@ class Wav2LipEngine:
                     hint=f"Its checkpoints are: {', '.join(CHECKPOINTS)}.",
                     field="checkpoint",
                 )
-            return self._weights.require(wanted)
+            return self._weights.require(wanted, "checkpoint")
         for name in CHECKPOINTS:
             path = self._weights.find(name)
             if path is not None:

@@ -120,6 +120,7 @@ def test_a_detector_that_the_host_does_not_have_is_an_error(tmp_path: Path) -> N
     with pytest.raises(CheckpointMissing) as refused:
         rendered(engine, face, Detectors(WeightsStore(tmp_path), "cpu"))
     assert "weights fetch s3fd" in refused.value.hint
+    assert refused.value.field == "detector"
 
 
 def test_s3fd_is_loaded_once_and_anew_when_other_weights_are_installed(

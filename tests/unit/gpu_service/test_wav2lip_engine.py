@@ -118,10 +118,11 @@ def test_the_checkpoint_is_the_one_asked_for_and_the_gan_by_default(tmp_path: Pa
 
 
 def test_a_checkpoint_that_is_not_installed_is_named(engine: Wav2LipEngine, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointMissing, match="wav2lip_gan"):
+    with pytest.raises(CheckpointMissing, match="wav2lip_gan") as named:
         engine.prepare(
             film_track(portrait()), LipSyncOptions(checkpoint="wav2lip_gan"), no_progress
         )
+    assert named.value.field == "checkpoint"
     with pytest.raises(CheckpointMissing) as refused:
         Wav2LipEngine(installed(tmp_path / "none"), load=FakeGenerators().load)
     assert "weights add" in refused.value.hint
