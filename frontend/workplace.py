@@ -46,13 +46,12 @@ class Workplace:
     @property
     def engine(self) -> EngineStatus | None:
         """The engine that `auto` takes for a photo, else for a video."""
-        found = (self._auto(kind)[0] for kind in KINDS)
-        return next((engine for engine in found if engine and engine.ready), None)
+        return self._auto("photo")[0] or self._auto("video")[0]
 
     @property
     def accepts(self) -> str:
         """Kinds of face that can be animated here, in words."""
-        kinds = {kind for engine in self.engines if engine.ready for kind in engine.info.accepts}
+        kinds = {kind for engine in self.engines if _able(engine) for kind in engine.info.accepts}
         return "photo or a video" if "video" in kinds else "photo"
 
     @property
@@ -85,7 +84,7 @@ class Workplace:
         for engine in self.engines:
             if not engine.auto:
                 continue
-            if kind in engine.info.accepts and (engine.ready or engine.loading):
+            if kind in engine.info.accepts and _able(engine):
                 return engine, passed_over
             passed_over.append(engine)
         return None, passed_over
@@ -117,8 +116,8 @@ def current_workplace() -> Workplace:
     """Where the next video will be made; with the error when that can't be said."""
     try:
         engines = tuple(backend().engines())
-        ready = any(engine.ready for engine in engines)
-        return Workplace(engines, words.where(backend().gpu_host()) if ready else "")
+        able = any(_able(engine) for engine in engines)
+        return Workplace(engines, words.where(backend().gpu_host()) if able else "")
     except LipSyncError as error:
         return Workplace(error=error)
 
@@ -134,8 +133,14 @@ def _outlook(engine: EngineStatus) -> Outlook:
         said.append("It is being loaded, and your video waits for it")
     elif not engine.ready:
         said.append(f"It is not ready: {why}")
-    able = engine.ready or engine.loading
-    return Outlook(name, "", able, name, "Engine", _joined(said), (remedy,) if remedy else ())
+    return Outlook(
+        name, "", _able(engine), name, "Engine", _joined(said), (remedy,) if remedy else ()
+    )
+
+
+def _able(engine: EngineStatus) -> bool:
+    """Whether a video can be made with it, at once or when it is loaded."""
+    return engine.ready or engine.loading
 
 
 def _named(engine: EngineStatus) -> str:
@@ -144,7 +149,7 @@ def _named(engine: EngineStatus) -> str:
 
 def _why(engine: EngineStatus) -> tuple[str, str]:
     """Why an engine is not ready, and what mends it."""
-    if engine.ready or engine.loading:
+    if _able(engine):
         return "", ""
     why, _, remedy = engine.reason.partition(". ")
     return why, remedy

@@ -67,6 +67,9 @@ WAV2LIP_MISSING = WAV2LIP.model_copy(
         "checkpoints": (),
     }
 )
+WAV2LIP_LOADING = WAV2LIP_MISSING.model_copy(
+    update={"loading": True, "reason": "it is being loaded", "checkpoints": ("wav2lip",)}
+)
 
 
 class FakeBackend:

@@ -17,7 +17,13 @@ from contracts.errors import (
 )
 from frontend.options import NAMES
 from frontend.pages.studio import SAMPLE_TEXT
-from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_MISSING, FakeBackend
+from tests.fakes.backend import (
+    FACEWARP,
+    WAV2LIP,
+    WAV2LIP_LOADING,
+    WAV2LIP_MISSING,
+    FakeBackend,
+)
 from tests.unit.frontend.test_relay import body, part, post
 
 
@@ -80,6 +86,16 @@ def test_the_chip_names_engines_that_lack_something(fake: FakeBackend, client: F
     chip = client.get("/workplace").text
     assert "No engine is ready" in chip
     assert "Mediapipe is missing." in chip
+
+
+def test_an_engine_that_is_being_loaded_is_counted_on(
+    fake: FakeBackend, client: FlaskClient
+) -> None:
+    fake.engines = [WAV2LIP_LOADING]
+    page = client.get("/").text
+    assert re.search(r"This computer<[^>]*> · wav2lip · loading<", page)
+    assert "No engine is ready" not in page
+    assert "Drop a photo or a video here" in page
 
 
 def test_the_chip_says_what_engines_run_on_and_how_fast(

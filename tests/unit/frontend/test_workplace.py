@@ -4,9 +4,7 @@ import pytest
 
 from contracts.lipsync import EngineStatus
 from frontend.workplace import Outlook, Workplace
-from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_MISSING
-
-LOADING = WAV2LIP.model_copy(update={"ready": False, "loading": True, "reason": "it is loading"})
+from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_LOADING, WAV2LIP_MISSING
 
 
 def outlook(engines: tuple[EngineStatus, ...], chosen: str, kind: str) -> Outlook:
@@ -41,7 +39,7 @@ def outlook(engines: tuple[EngineStatus, ...], chosen: str, kind: str) -> Outloo
         ((FACEWARP, WAV2LIP), "photo", "Engine for a photo", "facewarp (built in)."),
         ((FACEWARP, WAV2LIP), "video", "Engine for a video", "wav2lip."),
         (
-            (LOADING, FACEWARP),
+            (WAV2LIP_LOADING, FACEWARP),
             "photo",
             "Engine",
             "wav2lip. wav2lip is being loaded, and your video waits for it.",
@@ -69,14 +67,14 @@ def test_an_engine_that_is_named_says_what_stands_against_it() -> None:
     assert "It is not ready: the checkpoint wav2lip_gan is not installed." in missing.sentence
     assert missing.remedies == ("Run: weights fetch wav2lip_gan.",)
     assert "It animates photos only." in outlook(engines, "facewarp", "video").sentence
-    assert outlook((LOADING,), "wav2lip", "photo").ready
+    assert outlook((WAV2LIP_LOADING,), "wav2lip", "photo").ready
 
 
 def test_the_chip_names_the_engine_that_automatic_takes() -> None:
     for engines, name in (
         ((WAV2LIP, FACEWARP), "wav2lip"),
         ((WAV2LIP_MISSING, FACEWARP), "facewarp"),
-        ((LOADING, FACEWARP), None),
+        ((WAV2LIP_LOADING, FACEWARP), "wav2lip"),
         ((WAV2LIP_MISSING,), None),
         ((), None),
     ):
