@@ -15,6 +15,7 @@ import pytest
 from contracts.errors import InvalidInput, LipSyncError, NoFaceFound, SoundMissing, UnsupportedMedia
 from gpu_service.cli import main
 from gpu_service.data import SPEECH_RATE, Frame, Samples
+from gpu_service.engines.wav2lip.syncnet import BATCH
 from gpu_service.score import SyncScore, score_video
 from tests.media import SAMPLES, Film, babble, filmed, portrait, saved_frame, scaled, silence, wav
 from tests.parity_weights import seeded_checkpoint
@@ -160,7 +161,7 @@ class Forgetful(Film):
 def test_frames_are_let_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     film = Forgetful(*[portrait()] * 30)
     monkeypatch.setattr("gpu_service.score.decode_face", lambda *_: film)
-    unit = np.ones((8, 512), np.float32)
+    unit = np.ones((BATCH, 512), np.float32)
     scored = score_video(
         b"", recording(babble(1.2)), towers=lambda mels, _: (unit[: len(mels)], unit[: len(mels)])
     )
