@@ -11,7 +11,14 @@ from contracts.errors import GpuUnreachable, NoFaceFound, OptionRejected, Undeco
 from contracts.jobs import JobStage, JobState
 from frontend import words
 from lipsync_client import BackendUnreachable
-from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_MISSING, FakeBackend, job_view
+from tests.fakes.backend import (
+    FACEWARP,
+    WAV2LIP,
+    WAV2LIP_LOADING,
+    WAV2LIP_MISSING,
+    FakeBackend,
+    job_view,
+)
 from tests.media import filmed, portrait
 from tools.environment import ROOT
 
@@ -370,6 +377,54 @@ def test_a_page_that_stays_open_notices_when_an_engine_is_no_more(
     expect(said).to_contain_text("wav2lip is not ready")
     expect(page.locator("#text-engine option[value=wav2lip]")).to_be_disabled()
     expect(page.locator("#text-pads")).not_to_be_visible()
+
+
+def test_a_page_that_stays_open_offers_what_is_installed_meanwhile(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.engines = [WAV2LIP_MISSING, FACEWARP]
+    page.clock.install()
+    page.goto(pages)
+    page.locator("#make-text [data-more] > summary").click()
+    page.select_option("#text-engine", "facewarp")
+    wav2lip = page.locator("#text-engine option[value=wav2lip]")
+    network = page.locator("#text-checkpoint option[value=wav2lip]")
+    expect(wav2lip).to_have_text("wav2lip (not ready)")
+    expect(network).to_be_disabled()
+    fake.refuse = NoFaceFound("no face was found")
+    fill(page)
+    page.click("#make-text .make-button")
+    expect(page.locator("#text-face-error")).to_contain_text("No face was found")
+    fake.engines = [WAV2LIP_LOADING, FACEWARP]
+    page.clock.run_for(11_000)
+    expect(wav2lip).to_have_text("wav2lip (loading)")
+    expect(wav2lip).to_be_enabled()
+    fake.engines = [WAV2LIP, FACEWARP]
+    page.clock.run_for(11_000)
+    expect(wav2lip).to_have_text("wav2lip")
+    expect(network).to_be_enabled()
+    expect(page.locator("#text-engine")).to_have_value("facewarp")
+    expect(page.locator("#text-face-error")).to_contain_text("No face was found")
+
+
+def test_spaces_in_an_option_are_nobodys_fault_and_other_spellings_of_numbers_are_said(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    fake.engines = [WAV2LIP]
+    page.goto(pages)
+    fill(page)
+    page.locator("#make-text [data-more] > summary").click()
+    page.fill("#text-pads", " 0, 20, -5, 0 ")
+    page.fill("#text-fps", " 29.97 ")
+    page.fill("#text-max_height", "3e2")
+    page.click("#make-text .make-button")
+    expect(page.locator("#text-option-max_height-error")).to_contain_text("Write a whole number")
+    assert fake.headers == []
+    page.fill("#text-max_height", "300")
+    page.click("#make-text .make-button")
+    page.wait_for_url("**/jobs/*")
+    sent = fake.forms[0]
+    assert (sent["pads"], sent["fps"], sent["max_height"]) == ("0,20,-5,0", "29.97", "300")
 
 
 def test_a_wrong_option_is_said_beside_it_and_nothing_is_lost(

@@ -10,8 +10,7 @@ async function refresh() {
     if (!answer.ok) return;
     const fresh = document.createRange().createContextualFragment(await answer.text());
     chip.replaceWith(fresh.querySelector("[data-chip]"));
-    const detail = fresh.querySelector("[data-outlooks]");
-    document.dispatchEvent(new CustomEvent("workplace", { detail }));
+    document.dispatchEvent(new CustomEvent("workplace", { detail: fresh }));
   } catch {
     // The next round tries again.
   }

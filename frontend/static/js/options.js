@@ -2,13 +2,11 @@
 
 /** Whether the backend can read the value; an empty one stands for its default. */
 function readable({ value, dataset }) {
-  const text = value.trim();
-  if (!text) return true;
-  if (dataset.pattern) return new RegExp(dataset.pattern).test(text);
+  if (!value) return true;
+  if (dataset.pattern) return new RegExp(dataset.pattern).test(value);
   if (!dataset.number) return true;
-  const number = Number(text);
-  const whole = dataset.number !== "integer" || Number.isInteger(number);
-  return whole && number >= Number(dataset.least) && number <= Number(dataset.most);
+  const spelling = dataset.number === "integer" ? /^\d+$/ : /^\d+(\.\d+)?$/;
+  return spelling.test(value) && value >= Number(dataset.least) && value <= Number(dataset.most);
 }
 
 export class Options {
@@ -20,6 +18,9 @@ export class Options {
     this.node = node;
     this.engine = node.querySelector('[name="engine"]');
     this.fields = [...node.querySelectorAll("[data-option]")];
+    node.addEventListener("change", ({ target }) => {
+      if (target.type === "text") target.value = target.value.replace(/\s+/g, "");
+    });
     document.addEventListener("workplace", ({ detail }) => {
       if (this.renew(detail)) changed();
     });
@@ -68,18 +69,27 @@ export class Options {
   }
 
   /** Takes what the GPU host says now; whether that is news. */
-  renew(outlooks) {
-    const before = this.node.querySelector("[data-outlooks]");
-    if (!outlooks || outlooks.textContent === before.textContent) return false;
-    before.replaceChildren(...outlooks.childNodes);
-    for (const option of this.engine.options) {
-      const outlook = before.querySelector(`[data-chosen="${CSS.escape(option.value)}"]`);
-      if (option.value === "auto" || !outlook) continue;
-      option.disabled = !("ready" in outlook.dataset);
-      option.textContent = option.value + (option.disabled ? " (not ready)" : "");
-    }
-    return true;
+  renew(fresh) {
+    const outlooks = this.node.querySelector("[data-outlooks]");
+    const news = replaced(outlooks, fresh.querySelector("[data-outlooks]"));
+    const fields = [...fresh.querySelectorAll("[data-choices]")].map((choices) => {
+      const field = this.node.querySelector(`[name="${choices.dataset.choices}"]`);
+      const value = field?.value;
+      if (!field || !replaced(field, choices)) return false;
+      field.value = value;
+      // An engine that is no more: a field that shows nothing would send nothing.
+      if (field.selectedIndex < 0) field.selectedIndex = 0;
+      return true;
+    });
+    return news || fields.includes(true);
   }
+}
+
+/** Has a node hold what another one holds; whether that says something else. */
+function replaced(node, by) {
+  if (node.textContent === by.textContent) return false;
+  node.replaceChildren(...by.childNodes);
+  return true;
 }
 
 /** The fields of a form that a draft keeps: no files, no agreement, no token. */

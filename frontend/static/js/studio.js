@@ -18,7 +18,8 @@ let sending = false;
 const limits = JSON.parse(document.getElementById("limits").textContent);
 const face = new Drop(current.querySelector('[data-shared="face"]'), limits, check);
 const recording = new Drop(forms.audio.querySelector(".step:not([data-shared])"), limits, check);
-const options = new Options(current.querySelector('[data-shared="options"]'), check);
+// An error that stands beside its cause stays there when engines come or go.
+const options = new Options(current.querySelector('[data-shared="options"]'), () => options.show(kindOfFace()));
 const text = forms.text.elements.text;
 const count = forms.text.querySelector("[data-count]");
 
@@ -269,6 +270,10 @@ for (const form of Object.values(forms)) {
   form.noValidate = true;
   form.addEventListener("submit", submit);
   form.addEventListener("change", check);
+  form.addEventListener("input", ({ target }) => {
+    // Gone only when the field is left, it would move the button away from under the pointer.
+    if (target.closest("[data-option]")) showProblem(`option-${target.name}`, null);
+  });
 }
 text.addEventListener("input", countText);
 // Going back in the browser fills the fields in without a word, or shows the page as it was left.
