@@ -1,8 +1,10 @@
 """Which engines there are; each is imported and loaded once, when it is first asked for."""
 
 import logging
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -212,9 +214,19 @@ class Engines:
         started = time.perf_counter()
         engine_class = _import(name, self.known[name])
         equipment = (self._weights, self._compute) if engine_class.info.needs else ()
-        engine: Engine[Any] = engine_class(*equipment)
+        try:
+            engine: Engine[Any] = engine_class(*equipment)
+        finally:
+            _let_go(sys.exception())
         log.info("engine %s loaded in %.2f s", name, time.perf_counter() - started)
         return engine
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that a failure passed through: it is kept, and they hold whole networks."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _unavailable(info: EngineInfo, error: BaseException | None) -> EngineUnavailable:

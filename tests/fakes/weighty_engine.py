@@ -1,6 +1,8 @@
 """An engine with weights, whose loading a test can hold."""
 
 import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -27,6 +29,8 @@ class Weighty(CountingEngine):
     """The file of each load."""
     at_once: ClassVar[list[int]] = [0]
     """How many loads ran after each that began or ended."""
+    last: ClassVar[Callable[[], "Weighty | None"]]
+    """The one that was made last, while anybody holds it."""
     _lock: ClassVar = threading.Lock()
 
     @classmethod
@@ -37,6 +41,7 @@ class Weighty(CountingEngine):
         cls.at_once[:] = [0]
 
     def __init__(self, weights: WeightsStore, device: str) -> None:
+        type(self).last = weakref.ref(self)
         self.file = weights.require("s3fd")
         self.begun.append(self.file)
         self._count(1)

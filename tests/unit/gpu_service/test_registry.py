@@ -1,5 +1,6 @@
 """Engines by name."""
 
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,6 +217,16 @@ def test_a_file_that_does_not_fit_is_looked_into_once(weighty: Engines, tmp_path
     assert len(Weighty.begun) == 1
     install(tmp_path, b"fits")
     assert weighty.statuses()[0].ready
+
+
+@pytest.mark.parametrize("content", [b"unfit", b"large"])
+def test_what_a_failed_load_had_in_hand_is_let_go(
+    weighty: Engines, tmp_path: Path, content: bytes
+) -> None:
+    install(tmp_path, content)
+    assert not weighty.statuses()[0].ready
+    gc.collect()
+    assert Weighty.last() is None
 
 
 def test_why_an_engine_failed_is_said_also_while_it_is_tried_again(
