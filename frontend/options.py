@@ -78,7 +78,7 @@ OPTIONS: Final = (
         "detector",
         "What finds the face",
         "S3FD must be installed on the GPU host, and takes seconds a frame without a GPU.",
-        {"mediapipe": "Built in", "s3fd": "S3FD, as Wav2Lip's authors use it"},
+        {"mediapipe": "Built in", "s3fd": "S3FD, as in Wav2Lip's release"},
     ),
     Option(
         "smoothing",
