@@ -93,7 +93,8 @@ class EngineStatus(BaseModel):
     reason: str = ""
     """Why the engine is not ready, with the line that mends it."""
     loading: bool = False
-    """Whether the engine is being loaded now; a render that asks for it waits."""
+    """Whether the engine is being loaded now; a render that asks for it waits. While a load that
+    failed is tried again with the same weights, this is false and `reason` says why it failed."""
     auto: bool = True
     """Whether `auto` tries the engine. Engines are listed in the order in which it does."""
     device: str = "cpu"
