@@ -92,8 +92,9 @@ def measure(minutes: float, network: str, length_mode: str) -> dict[str, Any]:
     options = LipSyncOptions.model_validate({"length_mode": length_mode})
     with tempfile.TemporaryDirectory() as folder:
         engine = engine_of(network, Path(folder))
-        face, speech = alone(film, minutes), alone(recording, minutes)
-        peaks["engine and files"] = peak_mb()
+        peaks["engine"] = peak_mb()
+        face = alone(film, minutes, Path(folder, "face.mp4")).read_bytes()
+        speech = alone(recording, minutes, Path(folder, "speech.flac")).read_bytes()
         started = time.perf_counter()
         report = render(RenderRequest(face, speech, options), engine, emit)
         seconds = time.perf_counter() - started
@@ -116,12 +117,12 @@ def engine_of(network: str, folder: Path) -> Wav2LipEngine:
     if network == "fake":
         return Wav2LipEngine(installed(folder, "wav2lip"), load=FakeGenerators().load)
     store = WeightsStore(folder)
-    checkpoint = seeded_checkpoint(folder / "seeded.pth")
+    checkpoint = alone(seeded_checkpoint, folder / "seeded.pth")
     store.add(checkpoint, weights_named("wav2lip"), lambda _weights, _path: None, accepted=True)
     return Wav2LipEngine(store)
 
 
-def film(minutes: float) -> bytes:
+def film(minutes: float, path: Path) -> Path:
     """A video of the portrait, which moves about; one scene is encoded and then repeated."""
     scene = io.BytesIO()
     with av.open(scene, "w", format="mp4") as output:
@@ -131,8 +132,7 @@ def film(minutes: float) -> bytes:
         for index in range(SCENE_SECONDS * FPS):
             output.mux(stream.encode(av.VideoFrame.from_ndarray(moved(index), format="bgr24")))
         output.mux(stream.encode(None))
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as output:
+    with av.open(path, "w", format="mp4") as output:
         copied = None
         for turn in range(round(minutes * 60 / SCENE_SECONDS)):
             with av.open(io.BytesIO(scene.getvalue())) as source:
@@ -144,7 +144,7 @@ def film(minutes: float) -> bytes:
                         packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                         packet.stream = copied
                         output.mux(packet)
-    return file.getvalue()
+    return path
 
 
 def moved(index: int) -> Frame:
@@ -158,11 +158,10 @@ def moved(index: int) -> Frame:
     return np.asarray(cv2.warpAffine(picture, place, (WIDTH, HEIGHT), borderMode=border), np.uint8)
 
 
-def recording(minutes: float) -> bytes:
+def recording(minutes: float, path: Path) -> Path:
     """Made-up speech as a FLAC file of two channels."""
     passage = babble(SCENE_SECONDS)
-    file = io.BytesIO()
-    with av.open(file, "w", format="flac") as output:
+    with av.open(path, "w", format="flac") as output:
         stream = output.add_stream("flac", rate=SOUND_RATE, layout="stereo")
         resampler = av.AudioResampler("s16", "stereo", SOUND_RATE)
         for turn in range(round(minutes * 60 / SCENE_SECONDS)):
@@ -173,7 +172,7 @@ def recording(minutes: float) -> bytes:
                 output.mux(stream.encode(part))
         for part in (*resampler.resample(None), None):
             output.mux(stream.encode(part))
-    return file.getvalue()
+    return path
 
 
 def peak_mb() -> int:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from gpu_service.data import Image
 from gpu_service.engines.wav2lip.preprocess import FACE_SIDE
 
-MEMORY_BYTES: Final = 64_000_000
-"""What may lie in memory before all goes into a file: more than a minute and a half of faces."""
+MEMORY_BYTES: Final = 16_000_000
+"""What may lie in memory before all goes into a file: about 20 seconds of faces."""
 _SHAPE: Final = (FACE_SIDE, FACE_SIDE, 3)
 _CROP_BYTES: Final = FACE_SIDE * FACE_SIDE * 3
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -109,6 +110,16 @@ def test_a_length_in_the_header_that_lies_is_not_believed(num_bytes: int) -> Non
 def test_a_clip_of_a_twentieth_of_a_second_works() -> None:
     sound = decode_sound(wav(tone(0.05), 48_000))
     assert len(heard(sound)) == 800
+
+
+def test_a_long_recording_is_never_in_memory_twice() -> None:
+    recording = wav(tone(30.0, 48_000, 2), 48_000)
+    tracemalloc.start()
+    sound = decode_sound(recording)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sound.samples.shape == (2, 30 * 48_000)
+    assert peak < 1.4 * sound.samples.nbytes
 
 
 def test_a_video_gives_its_sound() -> None:
