@@ -25,6 +25,7 @@ from contracts.settings_faults import settings_faults
 from gpu_service.app import create_app
 from gpu_service.engines.facewarp.mouth import write_mouth_track
 from gpu_service.engines.registry import ENGINES, Engines
+from gpu_service.export_cli import add_arguments as add_export_arguments
 from gpu_service.media.decode import decode_sound, face_kind, speech_chunks
 from gpu_service.render import RenderRequest, render
 from gpu_service.routes.runs import Renders
@@ -78,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
 
     engines = commands.add_parser("engines", help="list the engines, and why one is not ready")
     engines.set_defaults(run=_engines)
+
+    add_export_arguments(
+        commands.add_parser("export", help="write networks for OpenVINO or ONNX Runtime")
+    )
 
     add_commands(commands.add_parser("weights", help="the networks' checkpoints on this host"))
 

@@ -5,7 +5,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from contracts.errors import CheckpointMismatch
 from gpu_service.settings import Settings
+from gpu_service.weights.exports import check_export, read_export
 from gpu_service.weights.registry import (
     LINKS_NOTED,
     WEIGHTS,
@@ -23,8 +25,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     listing = commands.add_parser("list", help="the published weights, and which are installed")
     listing.set_defaults(run=_list)
 
-    add = commands.add_parser("add", help="install a file that is on this machine")
-    add.add_argument("file", type=Path, help="a checkpoint: .pth, .pt or .safetensors")
+    add = commands.add_parser("add", help="install a file or an export that is on this machine")
+    add.add_argument(
+        "file", type=Path, help="a checkpoint: .pth, .pt or .safetensors; or an export's folder"
+    )
     add.add_argument("--name", choices=WEIGHTS, help="what it is, if its name does not say so")
     add.set_defaults(run=_add)
 
@@ -54,7 +58,8 @@ def _list(settings: Settings, options: argparse.Namespace) -> int:
         _say(f"{weights.name:15} {'installed' if record else 'not installed'}")
         _say(f"    {weights.title}; for the engine {weights.engine}")
         if record:
-            _say(f"    {_what(record)} of {record.added:%Y-%m-%d}, from {record.source}")
+            exported = _exported(store.find(weights.name))
+            _say(f"    {_what(record)} of {record.added:%Y-%m-%d}, from {record.source}{exported}")
         else:
             _say(f"    {', '.join(weights.file_names)}: {weights.size}")
             _say(f"    {weights.url or weights.page} ({LINKS_NOTED})")
@@ -66,12 +71,27 @@ def _what(record: WeightsRecord) -> str:
     return f"{record.file}, {record.num_bytes / 1e6:.1f} MB, sha256 {record.sha256[:12]}…"
 
 
+def _exported(path: Path | None) -> str:
+    """What an export is for; empty for a file."""
+    if path is None or not path.is_dir():
+        return ""
+    try:
+        export = read_export(path)
+    except CheckpointMismatch as error:
+        return f", damaged: {error.detail}"
+    return f", an export for {export.format} in {export.precision}"
+
+
 def _add(settings: Settings, options: argparse.Namespace) -> int:
-    weights = weights_named(options.name) if options.name else weights_of_file(options.file.name)
+    weights = weights_named(options.name) if options.name else _weights_of(options.file)
     accepted = _accepted(weights, settings, options)
     store = WeightsStore(settings.weights_dir)
     _say(f"installed {_what(store.add(options.file, weights, _check, accepted=accepted))}")
     return 0
+
+
+def _weights_of(file: Path) -> Weights:
+    return weights_named(read_export(file).weights) if file.is_dir() else weights_of_file(file.name)
 
 
 def _fetch(settings: Settings, options: argparse.Namespace) -> int:
@@ -95,7 +115,10 @@ def _accepted(weights: Weights, settings: Settings, options: argparse.Namespace)
 
 
 def _check(weights: Weights, file: Path) -> None:
-    """Load the file into the network that it is said to be for."""
+    """Load the file into the network that it is said to be for; compare an export's bytes."""
+    if file.is_dir():
+        check_export(file, weights.name, weights.exported)
+        return
     with file.open("rb"):
         pass  # a file that can't be read is not the libraries' fault
     try:

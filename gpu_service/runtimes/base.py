@@ -1,14 +1,51 @@
 """What runs networks: PyTorch, OpenVINO or ONNX Runtime, on this device, at this precision."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from contracts.errors import CheckpointMismatch
 
 TORCH_LINE = "python -m pip install torch==2.13.0"
 OPENVINO_LINE = (
     "python -m pip install --no-deps --require-hashes -r requirements/gpu_service-openvino.txt"
 )
+EXPORT_LINE = (
+    "python -m pip install --no-deps --require-hashes -r requirements/gpu_service-export.txt"
+)
+
+
+class Signature(NamedTuple):
+    """What a network takes and gives: names and shapes, these without the batch."""
+
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+
+    def require(
+        self, name: str, inputs: Sequence[tuple[int, ...]], outputs: Sequence[tuple[int, ...]]
+    ) -> None:
+        """Refuse a file whose network is another one.
+
+        Args:
+            name: Of the file.
+            inputs: The shapes that its network takes.
+            outputs: Those that it gives.
+
+        Raises:
+            CheckpointMismatch: They differ from this signature.
+        """
+        wanted = (list(self.inputs.values()), list(self.outputs.values()))
+        for verb, found, own in zip(("takes", "gives"), (inputs, outputs), wanted, strict=True):
+            if list(found) != own:
+                raise CheckpointMismatch(
+                    f"the network in {name} {verb} {_shapes(found)} instead of {_shapes(own)}"
+                )
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(str(side) for side in shape) for shape in shapes) or "nothing"
 
 
 class Network(Protocol):

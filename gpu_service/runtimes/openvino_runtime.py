@@ -11,6 +11,7 @@ import openvino
 from numpy.typing import NDArray
 
 from contracts.errors import CheckpointMismatch, EngineUnavailable
+from gpu_service.runtimes.base import Signature
 from gpu_service.settings import Precision
 
 if TYPE_CHECKING:
@@ -52,16 +53,19 @@ class OpenVinoRuntime:
         """
         return self.load(convert(module, shapes))
 
-    def read(self, path: Path) -> "OpenVinoNetwork":
+    def read(self, path: Path, signature: Signature) -> "OpenVinoNetwork":
         """Make a network in a file ready to run: OpenVINO's own format, or ONNX.
 
         Raises:
-            CheckpointMismatch: The file is damaged or holds something else.
+            CheckpointMismatch: The file is damaged, or holds a network of another kind.
         """
         try:
-            return self.load(self._core.read_model(path))
-        except RuntimeError as error:
+            model = self._core.read_model(path)
+            inputs, outputs = _shapes(model.inputs), _shapes(model.outputs)
+        except (RuntimeError, ValueError) as error:
             raise CheckpointMismatch(f"{path.name} is damaged, or holds no network") from error
+        signature.require(path.name, inputs, outputs)
+        return self.load(model)
 
     def load(self, model: openvino.Model) -> "OpenVinoNetwork":
         """Make OpenVINO's own kind of network ready to run."""
@@ -74,6 +78,11 @@ class OpenVinoRuntime:
     def to_numpy(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """What a network gave."""
         return array
+
+
+def _shapes(ports: Sequence[Any]) -> list[tuple[int, ...]]:
+    """The shapes of inputs or outputs, without the batch."""
+    return [tuple(side.get_length() for side in [*port.partial_shape][1:]) for port in ports]
 
 
 def convert(module: "nn.Module", shapes: Sequence[tuple[int, ...]]) -> openvino.Model:

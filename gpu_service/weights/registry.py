@@ -34,7 +34,11 @@ class Weights(NamedTuple):
     """Gives the file itself; empty where only a page is known."""
     sha256_start: str = ""
     """How the file's SHA-256 begins, as far as its publisher tells."""
+    exported: tuple[str, ...] = ()
+    """The networks that its exports hold; empty where none can be made."""
 
+
+_GENERATOR_PARTS: Final = ("face", "mouth", "whole")
 
 LINKS_NOTED: Final = "link of 2026-11-21, not tried"
 """How far the links below can be relied on."""
@@ -53,6 +57,7 @@ WEIGHTS: Final = {
             research_only=True,
             page="https://github.com/Rudrabha/Wav2Lip#getting-the-weights",
             url="https://drive.google.com/file/d/15G3U08c8xsCkOqQxE38Z2XXDnPcOptNk/view",
+            exported=_GENERATOR_PARTS,
         ),
         Weights(
             name="wav2lip",
@@ -64,6 +69,7 @@ WEIGHTS: Final = {
             licence=_WAV2LIP_LICENCE,
             research_only=True,
             page="https://drive.google.com/drive/folders/153HLrqlBNxzZcHi17PEvP09kkAfzRshM",
+            exported=_GENERATOR_PARTS,
         ),
         Weights(
             name="lipsync_expert",

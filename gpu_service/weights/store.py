@@ -1,6 +1,5 @@
-"""The weights that are on this host: one file each, with a record of what it is."""
+"""The weights that are on this host: a file or an export each, with a record of what it is."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,27 +12,29 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.errors import CheckpointMismatch, CheckpointMissing, InvalidInput
 from gpu_service.weights.download import Progress, download
+from gpu_service.weights.exports import DESCRIPTION, read_export, sha256_of
 from gpu_service.weights.lock import alone
 from gpu_service.weights.registry import Weights, weights_named
 
 Check = Callable[[Weights, Path], None]
-"""Raises CheckpointMismatch where a file does not hold these weights."""
+"""Raises CheckpointMismatch where a file or an export does not hold these weights."""
 Verdict = Literal["unchanged", "changed", "gone"]
 Fingerprint = frozenset[tuple[object, ...]]
 
 
 class WeightsRecord(BaseModel):
-    """What is known of an installed file."""
+    """What is known of an installed file or export."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     file: str
     """Its name in the folder."""
     sha256: str
+    """Of a file; of an export that of its files' names and digests."""
     num_bytes: int
     added: datetime
     source: str
-    """The file or the address that it came from."""
+    """The file, the folder or the address that it came from."""
     licence: str
     """What it may be used for, as the person was told."""
     licence_accepted: bool
@@ -58,10 +59,10 @@ class WeightsStore:
             return None
 
     def find(self, name: str) -> Path | None:
-        """The installed file, if it is there."""
+        """The installed file or the folder of the installed export, if it is there."""
         record = self.record(name)
         path = self.folder / record.file if record else None
-        return path if path and path.is_file() else None
+        return path if path and path.exists() else None
 
     def fingerprint(self) -> Fingerprint:
         """Equal as long as the same files are installed; a file that no record names is not."""
@@ -99,10 +100,10 @@ class WeightsStore:
         *,
         accepted: bool = False,
     ) -> WeightsRecord:
-        """Install a copy of a file; what is installed stays until the copy is whole.
+        """Install a copy of a file or an export; what is installed stays until the copy is whole.
 
         Args:
-            file: The file.
+            file: The file, or the export's folder.
             weights: What it is.
             check: Looks into it.
             accepted: Whether the person accepts the licence.
@@ -129,20 +130,23 @@ class WeightsStore:
     ) -> WeightsRecord:
         copy = self.folder / f".{weights.name}.{os.getpid()}.copy"
         try:
-            shutil.copyfile(file, copy)
-            sha256 = _sha256(copy)
+            _copy(file, copy)
+            sha256 = sha256_of(copy)
+            suffix = file.suffix if file.is_file() else ""
             record = WeightsRecord(
-                file=f"{weights.name}-{sha256[:12]}{file.suffix}",
+                file=f"{weights.name}-{sha256[:12]}{suffix}",
                 sha256=sha256,
-                num_bytes=copy.stat().st_size,
+                num_bytes=_num_bytes(copy),
                 added=datetime.now(UTC),
                 source=source,
                 licence=weights.licence,
                 licence_accepted=accepted,
             )
+            if copy.is_dir():
+                _remove(self.folder / record.file)  # no folder takes the place of another
             copy.replace(self.folder / record.file)
         finally:
-            copy.unlink(missing_ok=True)
+            _remove(copy)
         self._write(weights.name, record)
         return record
 
@@ -153,7 +157,7 @@ class WeightsStore:
         unfinished.write_text(record.model_dump_json(indent=2), encoding="utf-8")
         unfinished.replace(self._record_path(name))
         if before and before.file != record.file:
-            (self.folder / before.file).unlink(missing_ok=True)
+            _remove(self.folder / before.file)
 
     def fetch(
         self,
@@ -190,7 +194,7 @@ class WeightsStore:
         with self._alone(weights):
             download(url, part, progress)
             try:
-                if not link and not _sha256(part).startswith(weights.sha256_start):
+                if not link and not sha256_of(part).startswith(weights.sha256_start):
                     raise CheckpointMismatch(f"what {url} gives is not the published file")
                 check(weights, part)
                 return self._install(part, weights, url, accepted=accepted)
@@ -202,7 +206,7 @@ class WeightsStore:
         record, path = self.record(name), self.find(name)
         if record is None or path is None:
             return "gone"
-        return "unchanged" if _sha256(path) == record.sha256 else "changed"
+        return "unchanged" if sha256_of(path) == record.sha256 else "changed"
 
     def _record_path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -235,6 +239,23 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _copy(source: Path, copy: Path) -> None:
+    if not source.is_dir():
+        shutil.copyfile(source, copy)
+        return
+    copy.mkdir()
+    # What else a person has put into the folder is no part of the export.
+    for name in (DESCRIPTION, *read_export(source).file_names):
+        shutil.copyfile(source / name, copy / name)
+
+
+def _num_bytes(path: Path) -> int:
+    return sum(each.stat().st_size for each in (path.iterdir() if path.is_dir() else [path]))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        # Windows keeps files that an engine has open; they are no longer what is installed.
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

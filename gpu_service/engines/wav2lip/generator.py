@@ -1,6 +1,6 @@
 """Wav2Lip's generator on the runtime that suits: from an installed file to drawn mouths."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,17 +9,39 @@ from typing import Any, Final, Literal
 from contracts.errors import EngineUnavailable
 from gpu_service.engines.wav2lip.preprocess import Floats
 from gpu_service.runtimes.base import (
+    EXPORT_LINE,
     OPENVINO_LINE,
     TORCH_LINE,
     Network,
     Runtime,
+    Signature,
 )
 from gpu_service.settings import Compute
+from gpu_service.weights.exports import Export, read_export
 
 PartName = Literal["face", "mouth", "whole"]
 ANYWHERE: Final = Compute()
 Seen = tuple[Any, ...]
 """What the generator has made of faces, in the runtime's own kind of arrays."""
+
+_MEL: Final = {"mel": (1, 80, 16)}
+_FACES: Final = {"faces": (6, 96, 96)}
+_SEEN: Final = {
+    "face0": (512, 3, 3),
+    "face1": (512, 6, 6),
+    "face2": (384, 10, 12),
+    "face3": (256, 16, 24),
+    "face4": (128, 28, 48),
+    "face5": (64, 51, 96),
+    "face6": (32, 48, 96),
+}
+SIGNATURES: Final[Mapping[PartName, Signature]] = {
+    "face": Signature(_FACES, _SEEN),
+    "mouth": Signature(_MEL | _SEEN, {"mouths": (3, 48, 96)}),
+    "whole": Signature(_MEL | _FACES, {"drawn": (3, 96, 96)}),
+}
+"""Of the networks that draw: `face` does once what a face needs, `mouth` draws its lower half for
+windows of speech; `whole` is the published network."""
 
 
 class Generator:
@@ -69,13 +91,15 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
     """The generator with the weights of an installed file.
 
     Args:
-        path: A checkpoint.
+        path: A checkpoint, or the folder of an export.
         compute: Where and how it is to run.
 
     Raises:
         CheckpointMismatch: The file holds something else.
         EngineUnavailable: A library is not installed, or there is no such device.
     """
+    if path.is_dir():
+        return _load_export(path, compute)
     _require("torch", "PyTorch", TORCH_LINE)
     from gpu_service.engines.wav2lip.split_network import load_parts
     from gpu_service.runtimes.torch_runtime import TorchRuntime, choose_device
@@ -98,6 +122,55 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
 
     vino = OpenVinoRuntime(precision)
     return Generator(vino, lambda name: vino.compile(*parts[name]))
+
+
+def _load_export(folder: Path, compute: Compute) -> Generator:
+    export = read_export(folder)
+    precision = _precision(export, compute)
+    if _reader(export, compute) == "onnx":
+        _require("onnxruntime", "ONNX Runtime", EXPORT_LINE)
+        from gpu_service.runtimes.onnx_runtime import OnnxRuntime
+
+        onnx = OnnxRuntime(compute.device, precision)
+        return Generator(
+            onnx, lambda name: onnx.read(folder / export.opened(name), SIGNATURES[name])
+        )
+    _require("openvino", "OpenVINO", OPENVINO_LINE)
+    from gpu_service.runtimes.openvino_runtime import OpenVinoRuntime
+
+    if compute.device == "cuda":
+        raise EngineUnavailable(
+            "OpenVINO runs on the CPU", hint="Set GPU_DEVICE=auto, or install the checkpoint."
+        )
+    vino = OpenVinoRuntime(precision)
+    return Generator(vino, lambda name: vino.read(folder / export.opened(name), SIGNATURES[name]))
+
+
+def _reader(export: Export, compute: Compute) -> Literal["openvino", "onnx"]:
+    """What reads an export: its own runtime, but OpenVINO reads ONNX too."""
+    if compute.runtime == "torch" or (compute.runtime == "onnx" and export.format != "onnx"):
+        raise EngineUnavailable(
+            f"{export.weights} is installed as an export to {export.format}, which "
+            f"{compute.runtime} does not read",
+            hint="Set GPU_RUNTIME=auto, or install the checkpoint.",
+        )
+    if compute.runtime != "auto":
+        return compute.runtime
+    alone = find_spec("onnxruntime") is None and find_spec("openvino") is not None
+    return "openvino" if alone else export.format
+
+
+def _precision(export: Export, compute: Compute) -> str:
+    """What an export computes in: what it was made for, unless the operator chose otherwise."""
+    if compute.precision in ("auto", export.precision):
+        return export.precision
+    if export.precision == "int8":
+        raise EngineUnavailable(
+            f"{export.weights} is installed as an export in int8, which can't compute in "
+            f"{compute.precision}",
+            hint="Set GPU_PRECISION=auto, or install another export.",
+        )
+    return compute.precision
 
 
 def _require(module: str, name: str, line: str) -> None:
