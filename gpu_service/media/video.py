@@ -123,6 +123,9 @@ def open_video(data: bytes, max_height: int) -> Video:
 
 def _sought(container: InputContainer, pts: int) -> Iterator[VideoFrame] | None:
     """The pictures from a keyframe on; None where seeking does not lead to it."""
+    # A program stream's pictures have other times after a seek than when read from the start.
+    if container.format.name == "mpeg":
+        return None
     stream = container.streams.video[0]
     try:
         container.seek(pts, stream=stream)

@@ -346,6 +346,15 @@ def test_frames_are_the_same_from_wherever_decoding_begins(
     assert list(video.frames(len(whole))) == []
 
 
+def test_frames_of_a_program_stream_are_the_same_from_wherever_decoding_begins() -> None:
+    pictures = [numbered(index) for index in range(100)]
+    film = filmed(pictures, container="mpeg", codec="mpeg1video", keyframe_every=1)
+    video = decode_face(film, 1080)
+    shown = [number_of(frame) for frame in video.frames()]
+    for first in (31, 52, 79):
+        assert [number_of(frame) for frame in video.frames(first)] == shown[first:]
+
+
 def test_decoding_begins_at_the_keyframe_before(monkeypatch: pytest.MonkeyPatch) -> None:
     film = filmed([numbered(index) for index in range(100)], keyframe_every=30)
     video = decode_face(film, 1080)
