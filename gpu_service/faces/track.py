@@ -1,6 +1,6 @@
 """Where the chosen face is in every frame of a photo or a video, and what hurts its picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
 
@@ -71,7 +71,7 @@ def track_faces(
     of_face: tuple[str, ...] = ()
     of_choice: tuple[str, ...] = ()
     met = False
-    with Ahead(islice(source.frames(), num_frames), FRAMES_AHEAD, "decode") as frames:
+    with Ahead(_first_frames(source, num_frames), FRAMES_AHEAD, "decode") as frames:
         for index, frame in enumerate(frames):
             if index >= MAX_SPEECH_SECONDS * fps:
                 raise MediaTooLarge(
@@ -102,6 +102,11 @@ def track_faces(
         warnings,
         detections=smooth_detections(detections, cuts),
     )
+
+
+def _first_frames(source: FaceSource, num_frames: int | None) -> Iterator[Frame]:
+    """A generator, so that the thread that reads it also closes it."""
+    yield from islice(source.frames(), num_frames)
 
 
 def face_warnings(frame: Frame, face: Face) -> tuple[str, ...]:

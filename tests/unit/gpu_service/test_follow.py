@@ -1,13 +1,15 @@
 """Staying on one face of a video."""
 
 import re
+import threading
+from collections.abc import Iterator
 from fractions import Fraction
 
 import cv2
 import numpy as np
 import pytest
 
-from contracts.errors import FaceTooSmall, MediaTooLarge, NoFaceFound
+from contracts.errors import Cancelled, FaceTooSmall, MediaTooLarge, NoFaceFound
 from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Face, FaceTrack, Frame, no_progress
 from gpu_service.faces.detect import bounding_box, find_face
@@ -125,6 +127,37 @@ def test_a_cut_begins_anew_and_nothing_is_averaged_across_it() -> None:
 
 def test_only_the_frames_that_are_shown_are_looked_at() -> None:
     assert len(track([shot((60, 80))] * 5, num_frames=3).faces) == 3
+
+
+class Opened(Film):
+    """A film that notes the threads in which its frames are read, and in which it is closed."""
+
+    def __init__(self, *frames: Frame) -> None:
+        super().__init__(*frames)
+        self.read_in: set[int] = set()
+        self.closed_in: set[int] = set()
+
+    def frames(self, first: int = 0) -> Iterator[Frame]:
+        try:
+            for frame in super().frames(first):
+                self.read_in.add(threading.get_ident())
+                yield frame
+        finally:
+            self.closed_in.add(threading.get_ident())
+
+
+@pytest.mark.parametrize("num_frames", [None, 30])
+def test_a_video_that_nobody_waits_for_any_longer_is_closed_in_the_thread_that_read_it(
+    num_frames: int | None,
+) -> None:
+    def gone(stage: str, done: float, total: float) -> None:
+        raise Cancelled("gone")
+
+    film = Opened(*[shot((60, 80))] * 40)
+    with pytest.raises(Cancelled) as raised:
+        track_faces(film, FPS, LipSyncOptions(), gone, num_frames)
+    assert film.closed_in == film.read_in
+    assert raised.traceback  # which would hold what was left open
 
 
 @pytest.mark.parametrize("source", [Film, Photo])
