@@ -23,6 +23,8 @@ Samples = NDArray[np.float32]
 """(num_samples,) mono in [-1, 1] at SPEECH_RATE."""
 Landmarks = NDArray[np.float32]
 """(478, 3) MediaPipe face mesh with irises: x, y in pixels, z in pixels towards the back."""
+Edges = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
 
 
 class Box(NamedTuple):

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from contracts.errors import EngineUnavailable
-from gpu_service.data import Detection, Face, Frame
+from gpu_service.data import Detection, Edges, Face, Frame
 from gpu_service.faces.s3fd import S3fdDetector
 from gpu_service.runtimes.base import TORCH_LINE
 from gpu_service.settings import Device
 from gpu_service.weights.store import WeightsStore
 
-Edges = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels."""
 SAME: Final = 0.3
 """Share of two boxes' union from which both show the same face; S3FD itself goes by it too."""
 CPU_SIDE: Final = 640

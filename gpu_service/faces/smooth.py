@@ -5,11 +5,9 @@ from collections.abc import Iterator, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_service.data import Detection, Face
+from gpu_service.data import Detection, Edges, Face
 from gpu_service.faces.detect import bounding_box
 
-Edges = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels."""
 SMOOTH_REACH = 2
 """Frames before and after a frame over which the face's place is averaged."""
 LEAP = 0.3

@@ -8,16 +8,12 @@ from typing import Final
 import numpy as np
 
 from contracts.lipsync import LipSyncOptions
-from gpu_service.data import Box, Detection, Face, FaceTrack, Landmarks
+from gpu_service.data import Box, Detection, Edges, Face, FaceTrack, Landmarks
 from gpu_service.engines.wav2lip.preprocess import OVAL
 from gpu_service.engines.wav2lip.published import smooth_boxes
 
 Pads = tuple[float, float, float, float]
 """Pixels to add: top, bottom, left, right."""
-Edges = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels."""
-
-
 HOLD: Final = 0.75
 """An edge stays where it is until it is this far from where it should be, in pixels. With 0.5,
 which is rounding alone, the edges of a face that stands still would change to and fro."""
