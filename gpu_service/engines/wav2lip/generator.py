@@ -121,7 +121,12 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
     from gpu_service.runtimes.openvino_runtime import OpenVinoRuntime
 
     vino = OpenVinoRuntime(precision)
-    return Generator(vino, lambda name: vino.compile(*parts[name]))
+    generator = Generator(
+        vino, lambda name: vino.compile(*(parts.pop(name, None) or load_parts(path)[name]))
+    )
+    # OpenVINO has its own copy of what it runs; `whole` is read again if it is ever asked for.
+    parts.clear()
+    return generator
 
 
 def _load_export(folder: Path, compute: Compute) -> Generator:
