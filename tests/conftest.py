@@ -5,6 +5,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.exports import Exports
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -24,3 +26,9 @@ def torch() -> ModuleType:
         if os.environ.get("CI") == "true":
             pytest.fail(words)
         pytest.skip(words)
+
+
+@pytest.fixture(scope="session")
+def exports(torch: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Exports of the seeded generator, as `python -m gpu_service export` writes them."""
+    return Exports(tmp_path_factory.mktemp("exports"))
