@@ -118,10 +118,15 @@ def decode_sound(data: bytes) -> Sound:
 
 def sound_delay(data: bytes) -> float:
     """How many seconds after a video's first picture its sound begins; below 0 if before it."""
+    return _start(data, "audio") - _start(data, "video")
+
+
+def _start(data: bytes, kind: Literal["audio", "video"]) -> float:
+    """When the first stream of a kind begins, in seconds."""
     with open_media(data) as container:
-        first = (container.streams.video[0], container.streams.audio[0])
-        picture, sound = (float((each.start_time or 0) * (each.time_base or 0)) for each in first)
-    return sound - picture
+        # Decoded, since the start that FFmpeg names is wrong where the streams begin far apart.
+        first = next(frames_of(container, getattr(container.streams, kind)[0]), None)
+        return (first and first.time) or 0.0
 
 
 def _kind(data: bytes) -> Literal["picture", "heic", "stream"]:

@@ -16,8 +16,20 @@ from contracts.errors import InvalidInput, LipSyncError, NoFaceFound, SoundMissi
 from gpu_service.cli import main
 from gpu_service.data import SPEECH_RATE, Frame, Samples
 from gpu_service.engines.wav2lip.syncnet import BATCH
+from gpu_service.media.decode import sound_delay
 from gpu_service.score import SyncScore, score_video
-from tests.media import SAMPLES, Film, babble, filmed, portrait, saved_frame, scaled, silence, wav
+from tests.media import (
+    SAMPLES,
+    Film,
+    babble,
+    filmed,
+    media_file,
+    portrait,
+    saved_frame,
+    scaled,
+    silence,
+    wav,
+)
 from tests.parity_weights import seeded_checkpoint
 
 FRAME = SPEECH_RATE // 25
@@ -95,6 +107,18 @@ def test_a_file_that_plays_its_sound_late_or_early_is_scored_as_it_plays(
     assert score.lag_ms == -40 * late_frames
     assert score.r is not None
     assert score.r > 0.9
+
+
+@pytest.mark.parametrize("late_frames", [200, 6, 0, -6, -200])
+def test_how_late_the_sound_begins_is_known_also_where_it_is_seconds(late_frames: int) -> None:
+    video = media_file("mp4", sound="aac", video="libx264", seconds=6.0)
+    delay = sound_delay(with_sound_moved(video, late_frames))
+    assert delay == pytest.approx(late_frames / 25, abs=0.03)
+
+
+def test_sound_that_ends_before_the_picture_begins_leaves_nothing_to_score(talking: bytes) -> None:
+    with pytest.raises(InvalidInput, match=r"0\.\d\d s only"):
+        score_video(with_sound_moved(talking, -200))
 
 
 def with_sound_moved(video: bytes, frames: int) -> bytes:
