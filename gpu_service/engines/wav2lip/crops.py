@@ -22,7 +22,7 @@ class Crops:
     """Faces by source frame; the file goes with this object. Several threads may read."""
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115 - as long as we
+        self._file = SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115 - lives as long as this
         self._lock = threading.Lock()
         weakref.finalize(self, self._file.close)
 
