@@ -9,14 +9,11 @@ computes nothing draws the rest, for that would take hours and no more memory.
 
 import argparse
 import io
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +21,7 @@ import av
 import cv2
 import numpy as np
 
-from benchmarks.report import write
+from benchmarks.report import alone, peak_mb, write
 from contracts.lipsync import LipSyncOptions
 from contracts.records import MediaRecord, ProgressRecord, Record
 from gpu_service.data import Frame
@@ -72,12 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         {"settings": settings, "limit_mb": LIMIT_MB, "runs": runs, "faults": faults}, options.output
     )
     return 1 if faults else 0
-
-
-def alone(work: Any, *arguments: Any) -> Any:
-    """Do it in a process of its own, whose memory nothing else has filled."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(work, *arguments).result()
 
 
 def measure(minutes: float, network: str, length_mode: str) -> dict[str, Any]:
@@ -201,11 +192,6 @@ def recording(minutes: float, path: Path) -> Path:
         for part in (*resampler.resample(None), None):
             output.mux(stream.encode(part))
     return path
-
-
-def peak_mb() -> int:
-    """Most memory that this process ever held, in MB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""How a benchmark says what it found: as JSON, with the commit and the machine."""
+"""What benchmarks share: a process of their own, its memory, and a report as JSON."""
 
 import json
 import os
 import platform
 import subprocess
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,19 @@ def write(found: dict[str, Any], path: Path | None) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def alone(work: Any, *arguments: Any) -> Any:
+    """Do it in a process of its own, whose memory nothing else has filled."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(work, *arguments).result()
+
+
+def peak_mb() -> int:
+    """The most memory that this process has held; `getrusage` would count its parent's too."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) * 1024 / 1e6)
 
 
 def about() -> dict[str, Any]:

@@ -13,15 +13,13 @@ import io
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
 
-from benchmarks.report import write
+from benchmarks.report import alone, peak_mb, write
 from gpu_service.cli import main as gpu_service
 from gpu_service.data import SPEECH_RATE, Frame
 from gpu_service.engines.wav2lip.syncnet import load_towers
@@ -79,8 +77,7 @@ def costs(folder: Path) -> list[dict[str, object]]:
     for seconds in LENGTHS:
         video = film(folder, wide, seconds, seed=7)
         for checkpoint in (None, weights):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                spent = process.submit(cost, video, checkpoint).result()
+            spent = alone(cost, video, checkpoint)
             found.append({"seconds": seconds, "syncnet": checkpoint is not None, **spent})
     return found
 
@@ -95,13 +92,6 @@ def cost(video: Path, checkpoint: Path | None) -> dict[str, float]:
         "processor_per_second": round((time.process_time() - processor) / score.seconds, 2),
         "peak_mb": peak_mb(),
     }
-
-
-def peak_mb() -> int:
-    """The most memory that this process has taken; `getrusage` would count its parent's too."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1000)
 
 
 def verdicts(videos: Sequence[Path]) -> dict[str, dict[str, object]]:
