@@ -90,11 +90,15 @@ def convert(module: "nn.Module", shapes: Sequence[tuple[int, ...]]) -> openvino.
     import torch
 
     examples = tuple(torch.zeros(2, *shape) for shape in shapes)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         # PyTorch deprecates the traces that OpenVINO reads. Its new exports fix whether one face
         # or several are given.
         warnings.simplefilter("ignore", DeprecationWarning)
-        model: openvino.Model = openvino.convert_model(module, example_input=examples)
+        # OpenVINO's own trace would run the network twice more to check it: most of the time.
+        trace: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            module, examples, check_trace=False
+        )
+        model: openvino.Model = openvino.convert_model(trace, example_input=examples)
     model.reshape({index: [-1, *shape] for index, shape in enumerate(shapes)})
     return model
 
