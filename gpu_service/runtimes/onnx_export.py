@@ -25,6 +25,8 @@ from gpu_service.runtimes.base import Signature
 if TYPE_CHECKING:
     from torch import nn
 
+onnxruntime.disable_telemetry_events()  # its builds for Windows would report their use
+
 OPSET: Final = 17
 """Of 2022; what reads ONNX today reads it."""
 Inputs = dict[str, NDArray[np.float32]]
