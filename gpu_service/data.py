@@ -12,6 +12,8 @@ from contracts.marks import PhonemeMark
 
 SPEECH_RATE = 16_000
 """Sample rate of everything that engines hear, in Hz."""
+FULL_SCALE = 32768
+"""What viewers hear has 16 bits, as recordings have: floating point takes twice the memory."""
 
 Image = NDArray[np.uint8]
 """(height, width, 3) BGR."""
@@ -59,8 +61,8 @@ class SpeechChunk(NamedTuple):
 class Sound:
     """The upload's own sound, as the viewer will hear it."""
 
-    samples: NDArray[np.float32]
-    """(channels, num_samples) in [-1, 1]; one or two channels."""
+    samples: NDArray[np.int16]
+    """(channels, num_samples) of which FULL_SCALE is 1; one or two channels."""
     sample_rate: int
     """Hz."""
 

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from scipy.signal import lfilter
 
 from contracts.marks import PhonemeMark
-from gpu_service.data import SPEECH_RATE, Frame, Samples, SpeechChunk
+from gpu_service.data import FULL_SCALE, SPEECH_RATE, Frame, Samples, Sound, SpeechChunk
 from gpu_service.media.decode import decode_sound, speech_chunks
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -153,6 +153,11 @@ def tone(seconds: float, sample_rate: int = 48_000, channels: int = 1) -> NDArra
     moments = np.arange(round(seconds * sample_rate)) / sample_rate
     wave_form = (0.3 * np.sin(2 * np.pi * 300 * moments)).astype(np.float32)
     return np.repeat(wave_form[np.newaxis], channels, axis=0)
+
+
+def recorded(samples: NDArray[np.float32], sample_rate: int) -> Sound:
+    """(channels, num_samples) in [-1, 1] as viewers hear them."""
+    return Sound(np.rint(samples * (FULL_SCALE - 1)).astype(np.int16), sample_rate)
 
 
 def wav(samples: NDArray[np.float32], sample_rate: int, num_bytes: int | None = None) -> bytes:

@@ -198,7 +198,7 @@ class Encoder:
         if not samples.shape[1]:
             return
         block = np.ascontiguousarray(samples)
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=self._audio.layout.name)
+        frame = av.AudioFrame.from_ndarray(block, format="s16p", layout=self._audio.layout.name)
         frame.sample_rate = self._sound.sample_rate
         frame.pts, frame.time_base = self._num_samples, Fraction(1, self._sound.sample_rate)
         self._num_samples += samples.shape[1]

@@ -24,11 +24,21 @@ from contracts.errors import (
     UnsupportedMedia,
 )
 from contracts.marks import PhonemeMark
-from gpu_service.data import SPEECH_RATE, Samples, Sound
+from gpu_service.data import FULL_SCALE, SPEECH_RATE, Samples, Sound
 from gpu_service.media.container import frames_of
 from gpu_service.media.decode import decode_face, decode_sound, speech_chunks
 from gpu_service.media.video import EXACT, upright
-from tests.media import filmed, media_file, number_of, numbered, picture, saved, tone, wav
+from tests.media import (
+    filmed,
+    media_file,
+    number_of,
+    numbered,
+    picture,
+    recorded,
+    saved,
+    tone,
+    wav,
+)
 
 PLAYLISTS = {
     "ffconcat": b"ffconcat version 1.0\nfile other.mp4\n",
@@ -72,7 +82,7 @@ def test_sound_of_any_form_keeps_its_length_and_pitch(
     assert sound.samples.shape[0] == channels
     assert sound.sample_rate == min(sample_rate, 48_000)
     assert sound.seconds == pytest.approx(1.0, abs=0.03)  # codecs fill up their last packet
-    assert 0.25 < float(np.abs(sound.samples).max()) < 0.5
+    assert 0.25 * FULL_SCALE < np.abs(sound.samples).max() < 0.5 * FULL_SCALE
     samples = heard(sound)
     assert samples.dtype == np.float32
     assert len(samples) == round(sound.seconds * SPEECH_RATE)
@@ -87,18 +97,23 @@ def test_speech_is_exactly_as_long_as_the_sound_and_not_shifted(
     samples = np.zeros((1, round(seconds * sample_rate)), np.float32)
     click = samples.shape[1] // 2
     samples[0, click] = 1.0
-    speech = heard(Sound(samples, sample_rate))
+    speech = heard(recorded(samples, sample_rate))
     assert len(speech) == round(samples.shape[1] / sample_rate * SPEECH_RATE)
     assert np.argmax(np.abs(speech)) == pytest.approx(click / sample_rate * SPEECH_RATE, abs=1)
 
 
 def test_speech_at_its_own_rate_passes_unchanged() -> None:
-    samples = np.random.default_rng(0).uniform(-1, 1, (1, 12_345)).astype(np.float32)
-    assert np.array_equal(heard(Sound(samples, SPEECH_RATE)), samples[0])
+    levels = np.random.default_rng(0).integers(-FULL_SCALE, FULL_SCALE, 12_345, np.int16)
+    header = wav(np.zeros((1, len(levels)), np.float32), SPEECH_RATE)[:44]
+    sound = decode_sound(header + levels.tobytes())
+    assert np.array_equal(sound.samples[0], levels)
+    assert np.array_equal(heard(sound), levels / np.float32(FULL_SCALE))
 
 
 def test_two_equal_channels_are_heard_as_loud_as_one() -> None:
-    assert np.abs(heard(Sound(tone(1.0, channels=2), 48_000))).max() == pytest.approx(0.3, abs=0.01)
+    assert np.abs(heard(recorded(tone(1.0, channels=2), 48_000))).max() == pytest.approx(
+        0.3, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("num_bytes", [0, 0xFFFFFFF0])
@@ -132,7 +147,7 @@ def test_numbers_that_are_none_become_silence_or_full_scale() -> None:
     header = wav(np.zeros((1, 0), np.float32), 16_000, num_bytes=samples.nbytes)
     floats = header[:20] + b"\x03" + header[21:34] + b"\x20" + header[35:]
     sound = decode_sound(floats + samples.tobytes())
-    assert set(np.unique(sound.samples)) <= {-1.0, 0.0, 1.0}
+    assert set(np.unique(sound.samples)) <= {-FULL_SCALE, 0, FULL_SCALE - 1}
 
 
 def test_a_video_without_sound_says_so() -> None:
@@ -272,7 +287,7 @@ def test_marks_ride_in_the_piece_in_which_they_start() -> None:
         PhonemeMark(start=start, end=start + 0.05, phoneme=str(start))
         for start in (0.25, 0.0, 0.199, 0.2, 0.3)
     ]
-    chunks = list(speech_chunks(Sound(tone(0.3, 16_000), 16_000), marks))
+    chunks = list(speech_chunks(recorded(tone(0.3, 16_000), 16_000), marks))
     begin = 0.0
     given = []
     for chunk in chunks:
@@ -286,7 +301,7 @@ def test_marks_ride_in_the_piece_in_which_they_start() -> None:
 
 
 def test_a_voice_without_marks_gives_none_and_a_silent_one_gives_an_empty_list() -> None:
-    sound = Sound(tone(0.3, 16_000), 16_000)
+    sound = recorded(tone(0.3, 16_000), 16_000)
     assert {chunk.marks for chunk in speech_chunks(sound)} == {None}
     assert {chunk.marks for chunk in speech_chunks(sound, [])} == {()}
 

@@ -11,7 +11,11 @@ import pytest
 
 from gpu_service.data import Frame, Sound
 from gpu_service.media.encode import Encoder, Fragment
-from tests.media import picture, tone
+from tests.media import (
+    picture,
+    recorded,
+    tone,
+)
 
 LABEL = "AI-generated video; face animated by counting 1"
 
@@ -33,7 +37,7 @@ def encode(
 
 @pytest.fixture(scope="module", params=["file", "fragments"])
 def encoded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    sound = Sound(tone(2.02, 44_100, channels=2), 44_100)
+    sound = recorded(tone(2.02, 44_100, channels=2), 44_100)
     if request.param == "fragments":
         return b"".join(part.data for part in encode(frames(51), sound, None))
     file = tmp_path_factory.mktemp("encoded") / "video.mp4"
@@ -85,7 +89,7 @@ def test_colours_come_back_as_they_went_in(encoded: bytes) -> None:
 @pytest.mark.parametrize("colour", [(0, 0, 255), (0, 255, 0), (255, 0, 0), (128, 128, 128)])
 def test_a_plain_colour_is_kept_within_two_levels(colour: tuple[int, int, int]) -> None:
     plain = np.full((48, 64, 3), colour, np.uint8)
-    parts = encode([plain] * 3, Sound(tone(0.12), 48_000), None)
+    parts = encode([plain] * 3, recorded(tone(0.12), 48_000), None)
     with av.open(io.BytesIO(b"".join(part.data for part in parts))) as video:
         pixels = next(video.decode(video=0)).to_ndarray(format="bgr24")
     assert np.abs(pixels[8:-8, 8:-8].astype(int) - colour).max() <= 2
@@ -98,7 +102,7 @@ def test_the_label_says_what_made_it(encoded: bytes) -> None:
 
 
 def test_fragments_say_which_part_of_the_video_they_hold() -> None:
-    init, *media = encode(frames(51), Sound(tone(2.04), 48_000), None)
+    init, *media = encode(frames(51), recorded(tone(2.04), 48_000), None)
     assert (init.start, init.seconds) == (0, 0)
     assert init.data[4:8] == b"ftyp"
     assert b"moof" not in init.data
@@ -117,7 +121,7 @@ def test_fragments_say_which_part_of_the_video_they_hold() -> None:
 
 def test_a_fragment_comes_as_soon_as_its_frames_are_written() -> None:
     encoder = Encoder(
-        None, width=64, height=48, fps=Fraction(25), sound=Sound(tone(2.0), 48_000), label=LABEL
+        None, width=64, height=48, fps=Fraction(25), sound=recorded(tone(2.0), 48_000), label=LABEL
     )
     written = []
     for index, frame in enumerate(frames(50)):
@@ -130,7 +134,7 @@ def test_a_fragment_comes_as_soon_as_its_frames_are_written() -> None:
 
 
 def test_there_is_a_keyframe_every_two_seconds() -> None:
-    parts = encode(frames(1) * 101, Sound(tone(4.04), 48_000), None)
+    parts = encode(frames(1) * 101, recorded(tone(4.04), 48_000), None)
     with av.open(io.BytesIO(b"".join(part.data for part in parts))) as video:
         keys = [p.pts * p.time_base for p in video.demux(video=0) if p.is_keyframe and p.size]
     assert [float(key) for key in keys] == [0, 2, 4]
@@ -139,7 +143,7 @@ def test_there_is_a_keyframe_every_two_seconds() -> None:
 @pytest.mark.parametrize("fps", [Fraction(10), Fraction(30000, 1001), Fraction(60)])
 def test_other_frame_rates_keep_their_time(fps: Fraction, tmp_path: Path) -> None:
     count = round(fps)
-    encode(frames(count), Sound(tone(float(count / fps)), 48_000), tmp_path / "video.mp4", fps)
+    encode(frames(count), recorded(tone(float(count / fps)), 48_000), tmp_path / "video.mp4", fps)
     with av.open(tmp_path / "video.mp4") as video:
         assert video.streams.video[0].average_rate == pytest.approx(fps)
         times = [frame.time for frame in video.decode(video=0)]
@@ -148,7 +152,7 @@ def test_other_frame_rates_keep_their_time(fps: Fraction, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("sample_rate", [8_000, 22_050, 48_000])
 def test_the_shortest_clip_has_one_frame_and_its_sound(sample_rate: int) -> None:
-    parts = encode(frames(1), Sound(tone(0.05, sample_rate), sample_rate), None)
+    parts = encode(frames(1), recorded(tone(0.05, sample_rate), sample_rate), None)
     data = b"".join(part.data for part in parts)
     with av.open(io.BytesIO(data)) as video:
         assert len(list(video.decode(video=0))) == 1
@@ -157,7 +161,7 @@ def test_the_shortest_clip_has_one_frame_and_its_sound(sample_rate: int) -> None
 
 
 def test_an_encoder_that_is_left_early_lets_go_of_its_file(tmp_path: Path) -> None:
-    sound = Sound(tone(1.0), 48_000)
+    sound = recorded(tone(1.0), 48_000)
     for count in (0, 3):
         for file in (tmp_path / "video.mp4", None):
             encoder = Encoder(file, width=64, height=48, fps=Fraction(25), sound=sound, label=LABEL)

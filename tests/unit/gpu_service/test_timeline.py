@@ -31,6 +31,7 @@ from tests.media import (
     number_of,
     numbered,
     picture,
+    recorded,
     saved,
     tone,
 )
@@ -40,7 +41,7 @@ MODES: tuple[LengthMode, ...] = get_args(LengthMode)
 
 
 def silent(num_samples: int, sample_rate: int) -> Sound:
-    return Sound(np.zeros((1, num_samples), np.float32), sample_rate)
+    return recorded(np.zeros((1, num_samples), np.float32), sample_rate)
 
 
 def order(num_spoken: int, num_filmed: int, mode: LengthMode) -> list[int]:
@@ -116,7 +117,7 @@ def test_a_remap_plays_every_frame_alike() -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 2.7])
 def test_the_sound_ends_with_the_picture(mode: LengthMode, seconds: float) -> None:
-    sound = Sound(tone(seconds, 44_100, 2), 44_100)
+    sound = recorded(tone(seconds, 44_100, 2), 44_100)
     timeline = plan(FPS, speech_frames(sound, FPS), 25, mode)
     fitted = fit_sound(sound, timeline)
     assert abs(fitted.seconds - timeline.seconds) <= 0.5 / FPS + 1e-4
