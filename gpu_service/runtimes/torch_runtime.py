@@ -19,9 +19,14 @@ from contracts.errors import CheckpointMismatch, EngineUnavailable
 from gpu_service.runtimes.torchscript import is_torchscript, read_torchscript
 from gpu_service.settings import Device, Precision
 
+# Else cuDNN rounds what it multiplies in fp32 to 10 bits on cards that have TF32.
+torch.backends.cudnn.allow_tf32 = False
+
 MAX_GRAPHS: Final = 16
 """How many shapes of inputs a network on a CUDA card is recorded for."""
 WARM_UPS: Final = 3
+_RECORDING: Final = threading.Lock()
+"""PyTorch records one graph at a time in a process, whichever network's it is."""
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SHOWN: Final = 3
 """How many differing tensors an error names."""
@@ -222,7 +227,8 @@ class TorchNetwork:
             if shapes not in self._graphs:
                 if len(self._graphs) >= MAX_GRAPHS:
                     self._graphs.pop(next(iter(self._graphs)))
-                self._graphs[shapes] = _Graph(self._network, tensors)
+                with _RECORDING:
+                    self._graphs[shapes] = _Graph(self._network, tensors)
             return self._graphs[shapes].replay(tensors)
 
 

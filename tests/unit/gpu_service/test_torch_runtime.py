@@ -3,6 +3,7 @@
 import os
 import pickle
 import struct
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -106,6 +107,44 @@ def test_precisions_are_those_that_the_device_computes_in(
     assert TorchRuntime("auto").precision == "fp16"
 
 
+def test_networks_of_several_threads_are_recorded_one_after_the_other(
+    torch: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpu_service.runtimes import torch_runtime
+
+    both, met = threading.Barrier(2), []
+
+    class Recorder:
+        def __init__(self, _network: Any, tensors: list[Any]) -> None:
+            self.replay = tuple
+            try:
+                both.wait(timeout=0.3)
+            except threading.BrokenBarrierError:
+                return
+            met.append(tensors)
+
+    monkeypatch.setattr(torch_runtime, "_Graph", Recorder)
+    networks = [
+        torch_runtime.TorchNetwork(torch.nn.Conv2d(1, 1, 1), "meta", torch.float32)
+        for _ in range(2)
+    ]
+    given = np.ones((1, 1, 2, 2), np.float32)
+    threads = [threading.Thread(target=network, args=(given,)) for network in networks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert both.broken, "each was recorded"
+    assert not met
+
+
+def test_fp32_is_not_rounded_to_tf32(torch: ModuleType) -> None:
+    import gpu_service.runtimes.torch_runtime  # noqa: F401
+
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.gpu
 def test_a_network_on_a_cuda_card_is_recorded_once_a_shape_and_gives_memory_of_its_own(
     torch: ModuleType,
@@ -118,10 +157,10 @@ def test_a_network_on_a_cuda_card_is_recorded_once_a_shape_and_gives_memory_of_i
     first, second = network(given[:2])[0], network(given[2:])[0]
     (short,) = network(given[:1])
     with torch.inference_mode():
-        expected = conv(torch.tensor(given, device="cuda")).cpu().numpy()
+        expected = conv.cpu()(torch.tensor(given)).numpy()
     found = np.concatenate([runtime.to_numpy(each) for each in (first, second)])
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-    np.testing.assert_allclose(runtime.to_numpy(short), expected[:1], atol=1e-3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(runtime.to_numpy(short), expected[:1], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
