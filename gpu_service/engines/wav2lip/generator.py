@@ -1,7 +1,7 @@
 """Wav2Lip's generator on the runtime that suits: from an installed file to drawn mouths."""
 
+import threading
 from collections.abc import Callable, Mapping
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,7 +16,7 @@ from gpu_service.runtimes.base import (
     Runtime,
     Signature,
 )
-from gpu_service.settings import Compute
+from gpu_service.settings import Compute, Device
 from gpu_service.weights.exports import Export, read_export
 
 PartName = Literal["face", "mouth", "whole"]
@@ -54,9 +54,11 @@ class Generator:
 
     def __init__(self, runtime: Runtime, network: Callable[[PartName], Network]) -> None:
         self.runtime = runtime
-        self._network = cache(network)
+        self._network = network
         # Made ready now: whoever opens a file learns at once whether it is of use.
-        self._face, self._mouth = self._network("face"), self._network("mouth")
+        self._face, self._mouth = network("face"), network("mouth")
+        self._whole: Network | None = None
+        self._lock = threading.Lock()
 
     def see(self, faces: Floats) -> Seen:
         """Do once what the faces need, whatever they say.
@@ -84,7 +86,10 @@ class Generator:
         Returns:
             (B, 3, 96, 96) BGR in [0, 1].
         """
-        return self.runtime.to_numpy(self._network("whole")(mel, faces)[0])
+        with self._lock:
+            if self._whole is None:
+                self._whole = self._network("whole")
+        return self.runtime.to_numpy(self._whole(mel, faces)[0])
 
 
 def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
@@ -110,10 +115,12 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
             "ONNX Runtime runs exported networks only",
             hint="Run: python -m gpu_service export wav2lip --to onnx; then weights add FOLDER.",
         )
-    parts = load_parts(path)
+    if runtime == "openvino":
+        _refuse_cuda(device)
     if runtime == "auto":
         on_cpu = choose_device(device).type == "cpu"
         runtime = "openvino" if on_cpu and find_spec("openvino") else "torch"
+    parts = load_parts(path)
     if runtime == "torch":
         torch = TorchRuntime(device, precision)
         return Generator(torch, lambda name: torch.compile(parts[name].module))
@@ -140,13 +147,10 @@ def _load_export(folder: Path, compute: Compute) -> Generator:
         return Generator(
             onnx, lambda name: onnx.read(folder / export.opened(name), SIGNATURES[name])
         )
+    _refuse_cuda(compute.device)
     _require("openvino", "OpenVINO", OPENVINO_LINE)
     from gpu_service.runtimes.openvino_runtime import OpenVinoRuntime
 
-    if compute.device == "cuda":
-        raise EngineUnavailable(
-            "OpenVINO runs on the CPU", hint="Set GPU_DEVICE=auto, or install the checkpoint."
-        )
     vino = OpenVinoRuntime(precision)
     return Generator(vino, lambda name: vino.read(folder / export.opened(name), SIGNATURES[name]))
 
@@ -176,6 +180,14 @@ def _precision(export: Export, compute: Compute) -> str:
             hint="Set GPU_PRECISION=auto, or install another export.",
         )
     return compute.precision
+
+
+def _refuse_cuda(device: Device) -> None:
+    if device == "cuda":
+        raise EngineUnavailable(
+            "OpenVINO runs on the CPU",
+            hint="Set GPU_DEVICE=auto; or install the checkpoint, with GPU_RUNTIME=auto.",
+        )
 
 
 def _require(module: str, name: str, line: str) -> None:
