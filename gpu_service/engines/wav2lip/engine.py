@@ -55,7 +55,7 @@ class Wav2LipEngine:
         accepts=("photo", "video"),
         streaming=True,
         look_ahead_seconds=float(LOOK_AHEAD_SECONDS),
-        needs=("the checkpoint wav2lip_gan or wav2lip", "PyTorch"),
+        needs=("the checkpoint wav2lip_gan or wav2lip", "PyTorch, but for exports"),
         licence="research and personal use only, not commercial (trained on LRS2)",
         options=("checkpoint", "detector", "pads", "paste"),
         checkpoints=CHECKPOINTS,
