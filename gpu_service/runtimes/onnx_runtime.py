@@ -25,6 +25,7 @@ _UNREADABLE: Final = (
     state.NoModel,
     state.NotImplemented,
     state.RuntimeException,
+    UnicodeDecodeError,
 )
 """What it raises at files that hold no network which it can run; they have no base in common."""
 
@@ -70,9 +71,10 @@ class OnnxRuntime:
         providers = [_CUDA] * (self.device == "cuda") + ["CPUExecutionProvider"]
         try:
             session = onnxruntime.InferenceSession(path, options, providers=providers)
+            inputs, outputs = _shapes(session.get_inputs()), _shapes(session.get_outputs())
         except _UNREADABLE as error:
             raise CheckpointMismatch(f"{path.name} is damaged, or holds no network") from error
-        signature.require(path.name, _shapes(session.get_inputs()), _shapes(session.get_outputs()))
+        signature.require(path.name, inputs, outputs)
         self._settle(session)
         return OnnxNetwork(session)
 

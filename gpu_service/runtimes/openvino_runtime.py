@@ -65,7 +65,10 @@ class OpenVinoRuntime:
         except (RuntimeError, ValueError) as error:
             raise CheckpointMismatch(f"{path.name} is damaged, or holds no network") from error
         signature.require(path.name, inputs, outputs)
-        return self.load(model)
+        try:
+            return self.load(model)
+        except RuntimeError as error:  # some damage is noticed only here
+            raise CheckpointMismatch(f"{path.name} is damaged, or can't be run") from error
 
     def load(self, model: openvino.Model) -> "OpenVinoNetwork":
         """Make OpenVINO's own kind of network ready to run."""

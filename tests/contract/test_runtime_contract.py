@@ -168,6 +168,26 @@ def test_a_damaged_file_is_refused(
         _runtime(to).read(tmp_path / opened, SIGNATURES["face"])
 
 
+@pytest.mark.parametrize(
+    ("file", "part", "damage"),
+    [
+        ("face.xml", b'96,96" element_type', b'96,96" xlement_type'),  # only compiling it fails
+        ("face.onnx", b"faces", b"\xffaces"),  # a name that is no text
+    ],
+)
+def test_damage_that_the_reader_does_not_notice_is_found(
+    file: str, part: bytes, damage: bytes, exports: Exports, tmp_path: Path
+) -> None:
+    to: Any = "onnx" if file.endswith("onnx") else "openvino"
+    folder, _ = exports.made(to)
+    for path in folder.glob("face.*"):
+        content = path.read_bytes()
+        assert path.name != file or part in content
+        (tmp_path / path.name).write_bytes(content.replace(part, damage))
+    with pytest.raises(CheckpointMismatch, match=rf"{file} is damaged"):
+        _runtime(to).read(tmp_path / file, SIGNATURES["face"])
+
+
 def _runtime(to: str) -> Any:
     if to == "onnx":
         from gpu_service.runtimes.onnx_runtime import OnnxRuntime
