@@ -199,19 +199,31 @@ def made_up(x: float) -> Face:
 
 
 def test_an_even_motion_is_not_held_back_and_jitter_shrinks() -> None:
-    even = [made_up(float(3 * index)) for index in range(9)]
-    steady = smooth_faces(even, set(), 640, 360)
-    assert [centre_x(face) for face in steady] == pytest.approx([3 * i for i in range(9)])
+    faces: list[Face | None] = [made_up(float(3 * index)) for index in range(9)]
+    smooth_faces(faces, set(), 640, 360)
+    assert [centre_x(face) for face in faces] == pytest.approx([3 * i for i in range(9)])
     jitter = np.random.default_rng(0).normal(0, 1, 60)
-    steady = smooth_faces([made_up(100 + j) for j in jitter], set(), 640, 360)
-    assert np.std([centre_x(face) for face in steady]) < 0.6 * jitter.std()
+    faces = [made_up(100 + j) for j in jitter]
+    smooth_faces(faces, set(), 640, 360)
+    assert np.std([centre_x(face) for face in faces]) < 0.6 * jitter.std()
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_each_face_becomes_the_mean_of_those_around_it(count: int) -> None:
+    places = np.random.default_rng(count).normal(100, 1, count)
+    faces: list[Face | None] = [made_up(place) for place in places]
+    smooth_faces(faces, set(), 640, 360)
+    for index, face in enumerate(faces):
+        reach = min(2, index, count - 1 - index)
+        expected = places[index - reach : index + reach + 1].mean()
+        assert centre_x(face) == pytest.approx(expected, abs=1e-3)
 
 
 def test_gaps_cuts_and_leaps_end_the_averaging() -> None:
     places = [10, 10, None, 99, 99, 101, 101, 300, 300]
     faces = [None if x is None else made_up(x) for x in places]
-    steady = smooth_faces(faces, {5}, 640, 360)
-    found = [None if face is None else round(centre_x(face), 3) for face in steady]
+    smooth_faces(faces, {5}, 640, 360)
+    found = [None if face is None else round(centre_x(face), 3) for face in faces]
     assert found == places
 
 
