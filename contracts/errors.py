@@ -211,6 +211,32 @@ class JobNotFound(NotFound):
     default_hint = "Check the id; a job that was deleted is gone."
 
 
+class RenderNotFound(NotFound):
+    """The GPU host has no render with this key."""
+
+    code = "RENDER_NOT_FOUND"
+    title = "The GPU host does not know this render"
+    default_hint = "Send the render again; a host that was restarted knows none of the old ones."
+
+
+class IdempotencyMismatch(InvalidInput):
+    """A request repeats a key, but asks for something else."""
+
+    code = "IDEMPOTENCY_MISMATCH"
+    title = "The key was used for another request"
+    http_status = 409
+    default_hint = "Send the request with an Idempotency-Key of its own, or repeat it unchanged."
+
+
+class FaceNeeded(LipSyncError):
+    """A face was named by its hash, and the GPU host has it no more."""
+
+    code = "FACE_NEEDED"
+    title = "The GPU host does not have this face"
+    http_status = 428
+    default_hint = "Send the request again with the file itself in the field `face`."
+
+
 class RangeRefused(LipSyncError):
     """The asked part of a file lies beyond its end."""
 
