@@ -237,6 +237,39 @@ class FaceNeeded(LipSyncError):
     default_hint = "Send the request again with the file itself in the field `face`."
 
 
+class GpuHostNotFound(NotFound):
+    """No GPU host has this id."""
+
+    code = "GPU_HOST_NOT_FOUND"
+    title = "There is no such GPU host"
+    default_hint = "The hosts are listed under /gpu-hosts."
+
+
+class Conflict(LipSyncError):
+    """What is asked for does not go with how things stand."""
+
+    code = "CONFLICT"
+    title = "That is not possible as things stand"
+    http_status = 409
+    default_hint = "Look at how it stands now, and ask again."
+
+
+class JobEnded(Conflict):
+    """The job has ended, so there is nothing to stop."""
+
+    code = "JOB_ENDED"
+    title = "The job has ended already"
+    default_hint = "Its state says how; a failed or cancelled job can be retried."
+
+
+class JobNotRetriable(Conflict):
+    """The job still waits or runs, or has succeeded, so there is nothing to retry."""
+
+    code = "JOB_NOT_RETRIABLE"
+    title = "The job can't be retried"
+    default_hint = "Only failed and cancelled jobs can; cancel it first."
+
+
 class RangeRefused(LipSyncError):
     """The asked part of a file lies beyond its end."""
 

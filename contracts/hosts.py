@@ -1,6 +1,21 @@
-"""Which host names mean this machine alone."""
+"""GPU hosts: how they are addressed, and how the backend shows them."""
 
 import ipaddress
+import re
+from datetime import datetime
+from typing import Annotated, NamedTuple
+from urllib.parse import unquote
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from contracts.errors import InvalidInput
+from contracts.lipsync import EngineStatus
+from contracts.problem import ErrorBody
+
+_CONNECTION = re.compile(
+    r"lipsync://(?:(?P<token>[^@/\s]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
+    r"(?P<port>:\d{1,5})?/?"
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +26,75 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+class Connection(NamedTuple):
+    """Where a GPU host answers, and what it asks for."""
+
+    url: str
+    token: str
+
+
+def parse_connection(text: str) -> Connection:
+    """Read `lipsync://token@host[:port]`: http where the host is this machine, else https.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    match = _CONNECTION.fullmatch(text.strip())
+    port = int(match["port"][1:]) if match and match["port"] else None
+    if match is None or port == 0 or (port or 0) > 65535:
+        raise InvalidInput(
+            "this is no connection string",
+            hint="It looks like lipsync://token@host or lipsync://token@host:port.",
+            field="connection",
+        )
+    scheme = "http" if is_loopback(match["host"]) else "https"
+    return Connection(
+        f"{scheme}://{match['host']}{match['port'] or ''}", unquote(match["token"] or "")
+    )
+
+
+class NewGpuHost(BaseModel):
+    """A GPU host to add: a connection string, or an address with its token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: Annotated[str, Field(max_length=60, examples=["Colab"])] = ""
+    """For people; the address's host name when empty."""
+    connection: Annotated[str, Field(max_length=600, examples=["lipsync://token@host.example"])] = (
+        ""
+    )
+    """`lipsync://token@host[:port]`, as the GPU host prints it at its start."""
+    url: Annotated[str, Field(max_length=400, examples=["https://host.example"])] = ""
+    """Its address, when no connection string is given."""
+    token: SecretStr = SecretStr("")
+    """Its GPU_TOKEN; never shown again."""
+
+
+class GpuHostView(BaseModel):
+    """One GPU host, and how it does."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    id: str
+    name: str
+    url: str
+    fixed: bool = False
+    """Named by BACKEND_GPU_URL, so that it can't be removed here."""
+    healthy: bool
+    """Whether it answered when it was last asked."""
+    checked_at: datetime | None = None
+    """UTC; None before it was asked for the first time."""
+    device: str = ""
+    """What its engines run on."""
+    engines: tuple[EngineStatus, ...] = ()
+    """As it said when it last answered."""
+    running: int = 0
+    """Jobs of this backend that it renders now."""
+    capacity: int = 1
+    """How many renders it makes at the same time."""
+    error: ErrorBody | None = None
+    """What went wrong there last; None once it answers again."""
+    next_try_at: datetime | None = None
+    """UTC; until then it gets no job, because it failed."""

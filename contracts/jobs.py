@@ -36,23 +36,48 @@ class JobStage(StrEnum):
     DONE = "done"
 
 
+class FailedAttempt(BaseModel):
+    """A render that came to nothing and counts against the job."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    at: datetime
+    """UTC."""
+    gpu_host: str
+    """Name of the host that rendered."""
+    error: ErrorBody
+
+
 class JobView(BaseModel):
     """One job, without its media."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     id: str
+    version: int = 0
+    """Grows with every change; the `id` of the event that tells of it."""
     state: JobState
     stage: JobStage
+    reason: str = ""
+    """Why a queued job waits, in words; empty when it is only its turn that has not come."""
     progress: float
-    """From 0 to 1, over the whole job."""
+    """From 0 to 1: the share of the speech that has become video."""
+    media_seconds: float = 0.0
+    """How much video has come from the GPU host."""
+    seconds_left: float | None = None
+    """How long the render still takes at the speed seen so far; None while that can't be said."""
+    stream: int = 0
+    """Which of the job's streams `/jobs/{id}/stream` gives; 0 before the first has begun. It grows
+    when the video is rendered anew: who watches then starts over."""
     created_at: datetime
     """UTC."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     options: LipSyncOptions
     engine: str | None = None
-    """The engine that renders, once the GPU host has chosen it."""
+    """The engine that renders, once the GPU host has chosen it; a retry keeps it."""
+    gpu_host: str | None = None
+    """Name of the GPU host that renders or rendered."""
     voice: str | None = None
     """The voice that spoke; none for a recording."""
     speech_seconds: float | None = None
@@ -63,6 +88,20 @@ class JobView(BaseModel):
     """The GPU host's report, once rendered."""
     error: ErrorBody | None = None
     """Why the job failed."""
+    attempts: tuple[FailedAttempt, ...] = ()
+    """Renders that failed and were counted; connections that broke are not."""
+    expired: bool = False
+    """Whether the video has been removed to make room."""
+
+
+class JobPage(BaseModel):
+    """Some jobs, newest first."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    jobs: tuple[JobView, ...]
+    next_cursor: str | None = None
+    """Asks for the jobs after these; None at the end."""
 
 
 class Voice(BaseModel):
