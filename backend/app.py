@@ -13,6 +13,7 @@ from backend.dependencies import Services
 from backend.generation import Generation
 from backend.gpu.client import GpuClient
 from backend.guard import Guard
+from backend.jobs.changes import Changes
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
@@ -42,14 +43,14 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        database, sessions = open_database(settings.sqlalchemy_url)
+        database = open_database(settings.sqlalchemy_url)
         app.state.services = services = _assemble(
-            settings, speaker, JobStore(sessions, settings.max_queue)
+            settings, speaker, JobStore(database, settings.max_queue)
         )
         services.worker.start()
         yield
         await run_in_threadpool(services.worker.stop)
-        database.dispose()
+        database.close()
 
     app = FastAPI(
         title="LipSync Studio",
@@ -90,6 +91,7 @@ def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore) -> Services:
     worker = Worker(jobs, Steps(jobs, media, speaker, gpu), settings.workers)
     return Services(
         jobs=jobs,
+        changes=Changes(jobs),
         media=media,
         speaker=speaker,
         gpu=gpu,

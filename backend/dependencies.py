@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from backend.generation import Generation
 from backend.gpu.client import GpuClient
+from backend.jobs.changes import Changes
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
 from backend.speech.fallback import Speaker
@@ -18,6 +19,7 @@ class Services:
     """Everything that lives as long as the app."""
 
     jobs: JobStore
+    changes: Changes
     media: MediaStore
     speaker: Speaker
     gpu: GpuClient

@@ -23,8 +23,6 @@ from contracts.records import EndRecord, EventRecord, Framed, ProgressRecord
 
 log = logging.getLogger(__name__)
 
-SPOKEN_PROGRESS, PREPARED_PROGRESS, RENDERED_PROGRESS = 0.05, 0.15, 0.97
-"""How much of the whole is done after each step, as a person feels it."""
 PROGRESS_SECONDS = 0.2
 """Progress reaches the database at most so often."""
 
@@ -66,7 +64,7 @@ class Steps:
 
         def rendered(job: Job) -> None:
             job.took(**report.stage_seconds)
-            job.reach(JobStage.FINISHING, RENDERED_PROGRESS)
+            job.reach(JobStage.FINISHING)
 
         self._jobs.update(order.key, rendered)
         with self._timed(order.key, "finish"):
@@ -76,7 +74,7 @@ class Steps:
     def _speak(
         self, job: Job, media: JobMedia, stop: threading.Event
     ) -> Sequence[PhonemeMark] | None:
-        self._jobs.update(job.id, lambda job: job.reach(JobStage.SPEAKING, 0.0))
+        self._jobs.update(job.id, lambda job: job.reach(JobStage.SPEAKING))
         with self._timed(job.id, "speak"):
             voices = self._speaker.choose(job.voice_asked, job.language)
             speech = self._speaker.speak(job.text or "", voices, stop)
@@ -85,13 +83,13 @@ class Steps:
         def spoken(job: Job) -> None:
             job.voice = speech.voice.id
             job.speech_seconds = speech.spoken.seconds
-            job.reach(JobStage.PREPARING, SPOKEN_PROGRESS)
+            job.reach(JobStage.PREPARING)
 
         self._jobs.update(job.id, spoken)
         return speech.spoken.marks
 
     def _render(self, order: RenderOrder, media: JobMedia, stop: threading.Event) -> RenderReport:
-        self._jobs.update(order.key, lambda job: job.reach(JobStage.PREPARING, SPOKEN_PROGRESS))
+        self._jobs.update(order.key, lambda job: job.reach(JobStage.PREPARING))
         watched = _Watched(self._jobs, order.key)
         with media.fragments.open("wb") as file:
             for framed in self._gpu.render(order, stop):
@@ -126,16 +124,15 @@ class _Watched:
             now = time.monotonic()
             if now - self._told_at >= PROGRESS_SECONDS:
                 self._told_at = now
-                stage, progress = _progress(record)
-                self._jobs.update(self._job_id, lambda job: job.reach(stage, progress))
+                self._jobs.update(self._job_id, lambda job: _tell(job, record))
 
 
-def _progress(record: ProgressRecord) -> tuple[JobStage, float]:
-    done = min(1.0, record.done / record.total) if record.total > 0 else 0.0
-    if record.stage == "render":
-        span = RENDERED_PROGRESS - PREPARED_PROGRESS
-        return JobStage.RENDERING, PREPARED_PROGRESS + done * span
-    return JobStage.PREPARING, SPOKEN_PROGRESS
+def _tell(job: Job, record: ProgressRecord) -> None:
+    if record.stage != "render":
+        job.reach(JobStage.PREPARING)
+        return
+    job.reach(JobStage.RENDERING)
+    job.receive(record.done, record.total, None)
 
 
 def write_wav(spoken: Spoken, path: Path) -> None:

@@ -1,24 +1,41 @@
 """Jobs in the database."""
 
+import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend.database import Sessions
-from backend.jobs.job import Job
-from contracts.errors import JobNotFound, QueueFull
+from backend.database import Database
+from backend.jobs.job import Job, utc_now
+from contracts.errors import InvalidInput, JobNotFound, QueueFull
 from contracts.jobs import JobState
 
 
-class JobStore:
-    """Reads and changes jobs; safe to use from every thread of this process."""
+class LeaseLost(Exception):
+    """The job is no longer this worker's: it was cancelled, deleted, or given to another."""
 
-    def __init__(self, sessions: Sessions, max_queue: int) -> None:
-        self._sessions = sessions
+
+class JobStore:
+    """Reads and changes jobs; safe to use from every thread, and from several processes.
+
+    Args:
+        database: Where the jobs are.
+        max_queue: How many may wait.
+    """
+
+    def __init__(self, database: Database, max_queue: int) -> None:
+        self._database = database
         self._max_queue = max_queue
+        # SQLite's own lock is fair to nobody: waiting here keeps threads in order.
         self._lock = threading.Lock()
+        self.on_change: list[Callable[[str], None]] = []
+        """Called with a job's id after every change, from the thread that made it."""
+        self.on_end: list[Callable[[Session, Job], None]] = []
+        """Called within the transaction that ends a job."""
 
     def add(self, job: Job) -> Job:
         """Accept a job, unless one was accepted under the same key; gives the accepted one.
@@ -26,12 +43,21 @@ class JobStore:
         Raises:
             QueueFull: As many jobs wait as may.
         """
-        with self._lock, self._sessions.begin() as session:
-            earlier = self._earlier(session, job.idempotency_key)
-            if earlier is None:
+        try:
+            with self._lock, self._database.writing() as session:
+                earlier = self._earlier(session, job.idempotency_key)
+                if earlier is not None:
+                    return earlier
                 self._check_room(session)
                 session.add(job)
-            return earlier or job
+        except IntegrityError:
+            # Another process accepted the key between the two looks.
+            earlier = self.foresee(job.idempotency_key)
+            if earlier is None:
+                raise
+            return earlier
+        self._tell(job.id)
+        return job
 
     def foresee(self, idempotency_key: str | None) -> Job | None:
         """What `add` will say, asked before an upload is staged.
@@ -42,8 +68,7 @@ class JobStore:
         Raises:
             QueueFull: As many jobs wait as may.
         """
-        # Locked, so that no repeat finds its own first sending in the way between the two looks.
-        with self._lock, self._sessions() as session:
+        with self._database.reading() as session:
             earlier = self._earlier(session, idempotency_key)
             if earlier is None:
                 self._check_room(session)
@@ -53,7 +78,8 @@ class JobStore:
         return session.scalar(select(Job).where(Job.idempotency_key == key)) if key else None
 
     def _check_room(self, session: Session) -> None:
-        num_waiting = session.scalar(_WAITING) or 0
+        waiting = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED)
+        num_waiting = session.scalar(waiting) or 0
         if num_waiting >= self._max_queue:
             raise QueueFull(f"{num_waiting} jobs are waiting already", retry_after_seconds=30)
 
@@ -63,26 +89,157 @@ class JobStore:
         Raises:
             JobNotFound: No job has this id.
         """
-        with self._sessions() as session:
-            job = session.get(Job, job_id)
-        if job is None:
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+        with self._database.reading() as session:
+            return _found(session.get(Job, job_id), job_id)
+
+    def page(
+        self, limit: int, cursor: str | None = None, states: Iterable[JobState] = ()
+    ) -> tuple[list[Job], str | None]:
+        """Jobs, newest first, and the cursor that asks for those after them.
+
+        Raises:
+            InvalidInput: The cursor is none that this gave.
+        """
+        wanted = select(Job).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit + 1)
+        if cursor is not None:
+            moment, job_id = _read_cursor(cursor)
+            same_moment = and_(Job.created_at == moment, Job.id < job_id)
+            wanted = wanted.where(or_(Job.created_at < moment, same_moment))
+        if states := tuple(states):
+            wanted = wanted.where(Job.state.in_(states))
+        with self._database.reading() as session:
+            jobs = list(session.scalars(wanted))
+        more = len(jobs) > limit
+        return jobs[:limit], _cursor(jobs[limit - 1]) if more else None
+
+    def waiting(self, limit: int) -> list[Job]:
+        """Queued jobs in the order of the queue."""
+        wanted = select(Job).where(Job.state == JobState.QUEUED)
+        with self._database.reading() as session:
+            return list(session.scalars(wanted.order_by(Job.queued_at, Job.id).limit(limit)))
+
+    def count(self, state: JobState) -> int:
+        """How many jobs are in a state."""
+        with self._database.reading() as session:
+            return session.scalar(select(func.count()).where(Job.state == state)) or 0
+
+    def claim(self, job_id: str, owner: str, lease_seconds: float, gpu_host: str) -> Job | None:
+        """Take a queued job; None when it is no longer there to be taken."""
+        with self._lock, self._database.writing() as session:
+            job = session.get(Job, job_id, with_for_update=True)
+            if job is None or job.state != JobState.QUEUED:
+                return None
+            job.start(owner, lease_seconds, gpu_host)
+            job.version += 1
+        self._tell(job_id)
         return job
 
-    def update(self, job_id: str, change: Callable[[Job], None]) -> Job:
-        """Change a job in one transaction, and return it as it is then."""
-        with self._lock, self._sessions.begin() as session:
-            job = session.get_one(Job, job_id)
+    def renew(self, owner: str, lease_seconds: float) -> set[str]:
+        """Prolong every lease of a worker, and give the jobs that are still its own."""
+        mine = select(Job).where(Job.lease_owner == owner).with_for_update()
+        with self._lock, self._database.writing() as session:
+            jobs = list(session.scalars(mine))
+            for job in jobs:
+                job.renew(owner, lease_seconds)
+        return {job.id for job in jobs}
+
+    def take_back(self, is_dead: Callable[[str], bool]) -> list[Job]:
+        """Put running jobs back into the queue whose worker has died.
+
+        Args:
+            is_dead: Whether the owner of a lease that still runs is known to be dead.
+        """
+        now = utc_now()
+        running = select(Job).where(Job.state == JobState.RUNNING).with_for_update()
+        with self._lock, self._database.writing() as session:
+            orphans = [
+                job
+                for job in session.scalars(running)
+                if job.lease_owner is None
+                or job.lease_until is None
+                or job.lease_until < now
+                or is_dead(job.lease_owner)
+            ]
+            for job in orphans:
+                job.requeue()
+                job.deaths += 1
+                job.version += 1
+        for job in orphans:
+            self._tell(job.id)
+        return orphans
+
+    def update(self, job_id: str, change: Callable[[Job], None], owner: str | None = None) -> Job:
+        """Change a job in one transaction, and return it as it is then.
+
+        Args:
+            job_id: Which one.
+            change: Changes it; nothing is kept when it raises.
+            owner: The worker that holds its lease, where only that one may change it.
+
+        Raises:
+            JobNotFound: No job has this id, and no owner was named.
+            LeaseLost: It is not the owner's.
+        """
+        with self._lock, self._database.writing() as session:
+            job = session.get(Job, job_id, with_for_update=True)
+            if owner is not None and (job is None or job.lease_owner != owner):
+                raise LeaseLost(job_id)
+            job = _found(job, job_id)
+            had_ended = JobState(job.state).final
             change(job)
+            job.version += 1
+            if JobState(job.state).final and not had_ended:
+                for hook in self.on_end:
+                    hook(session, job)
+        self._tell(job_id)
         return job
 
-    def unfinished(self) -> list[Job]:
-        """Jobs that wait, or that ran when a process ended; oldest first."""
-        states = (JobState.QUEUED, JobState.RUNNING)
-        with self._sessions() as session:
-            return list(
-                session.scalars(select(Job).where(Job.state.in_(states)).order_by(Job.created_at))
-            )
+    def delete(self, job_id: str) -> None:
+        """Forget a job; whoever works on it finds its lease lost.
+
+        Raises:
+            JobNotFound: No job has this id.
+        """
+        with self._lock, self._database.writing() as session:
+            session.delete(_found(session.get(Job, job_id, with_for_update=True), job_id))
+        self._tell(job_id)
+
+    def keeping(self) -> list[Job]:
+        """Ended jobs whose media are still there, the one that ended first at the front."""
+        ended = Job.state.in_([state for state in JobState if state.final])
+        wanted = select(Job).where(ended, Job.expired.is_(False))
+        with self._database.reading() as session:
+            return list(session.scalars(wanted.order_by(Job.finished_at, Job.id)))
+
+    def known(self, job_ids: Iterable[str]) -> set[str]:
+        """Those of the ids that are jobs."""
+        with self._database.reading() as session:
+            return set(session.scalars(select(Job.id).where(Job.id.in_(list(job_ids)))))
+
+    def _tell(self, job_id: str) -> None:
+        for listener in self.on_change:
+            listener(job_id)
 
 
-_WAITING = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED)
+def _found(job: Job | None, job_id: str) -> Job:
+    if job is None:
+        raise JobNotFound(f"there is no job {job_id[:64]!r}")
+    return job
+
+
+def _cursor(job: Job) -> str:
+    text = f"{job.created_at.isoformat()} {job.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        moment, _, job_id = text.partition(" ")
+        return datetime.fromisoformat(moment), job_id
+    except ValueError as error:
+        raise InvalidInput(
+            "the cursor is none that this list gave",
+            hint="Leave it out to begin with the newest job.",
+            field="cursor",
+        ) from error

@@ -56,10 +56,9 @@ class Worker:
 
     def start(self) -> None:
         """Take up what an earlier process left undone, then work."""
-        for job in self._jobs.unfinished():
-            if job.state == JobState.RUNNING:
-                log.info("job %s is taken up again", job.id)
-                self._jobs.update(job.id, Job.requeue)
+        for job in self._jobs.take_back(lambda _: True):
+            log.info("job %s is taken up again", job.id)
+        for job in self._jobs.waiting(1000):
             self.enqueue(job.id)
         for thread in self._threads:
             thread.start()
@@ -125,18 +124,20 @@ class Worker:
 
     def _make(self, job_id: str) -> None:
         try:
-            job = self._jobs.update(job_id, Job.start)
-            if job.attempts > MAX_ATTEMPTS:
+            job = self._jobs.claim(job_id, "worker", 3600.0, "")
+            if job is None:
+                return
+            if job.deaths >= MAX_ATTEMPTS:
                 raise RenderFailed("the backend died several times while it made this video")
             started = time.monotonic()
             report = self._steps.make(job, self._stop)
-            self._jobs.update(job_id, lambda job: job.succeed(report))
+            self._jobs.update(job_id, lambda job: job.succeed(report, 0))
             # Not the stages' sum: some work at the same time.
             seconds = time.monotonic() - started
             log.info("job %s: succeeded with %s in %.2f s", job_id, report.engine, seconds)
         except LipSyncError as error:
             if isinstance(error, Cancelled) and self._stop.is_set():
-                self._jobs.update(job_id, _give_back)
+                self._jobs.update(job_id, Job.requeue)
                 log.info("job %s: given back undone", job_id)
                 return
             error.field = error.field or _field_of(error)
@@ -149,11 +150,6 @@ class Worker:
     def _fail(self, job_id: str, error: LipSyncError) -> None:
         log.warning("job %s: failed with %s: %s", job_id, error.code, error.detail)
         self._jobs.update(job_id, lambda job: job.fail(error.body(request_id=job_id)))
-
-
-def _give_back(job: Job) -> None:
-    job.requeue()
-    job.attempts -= 1
 
 
 def _field_of(error: LipSyncError) -> str:

@@ -18,8 +18,8 @@ class FakeSteps:
 
 
 @pytest.fixture
-def store(sessions):
-    store = JobStore(sessions, max_queue=9)
+def store(database):
+    store = JobStore(database, max_queue=9)
     for job_id in "ab":
         store.add(Job(id=job_id, options={}))
     return store
@@ -111,15 +111,15 @@ def test_a_render_that_its_host_cancels_has_failed(store, work):
 
 
 def test_a_job_that_ran_when_its_process_died_is_taken_up_again(store, work):
-    store.update("a", Job.start)
+    store.claim("a", "dead", 60, "host")
     work().finished("a").result(20)
     job = store.get("a")
-    assert (job.state, job.attempts) == (JobState.SUCCEEDED, 2)
+    assert (job.state, job.deaths) == (JobState.SUCCEEDED, 1)
 
 
 def test_a_job_that_keeps_killing_the_process_is_given_up(store, work):
-    store.update("a", Job.start)
-    store.update("a", lambda job: setattr(job, "attempts", MAX_ATTEMPTS))
+    store.claim("a", "dead", 60, "host")
+    store.update("a", lambda job: setattr(job, "deaths", MAX_ATTEMPTS))
     work().finished("a").result(20)
     assert store.get("a").view().error.code == "RENDER_FAILED"
 
@@ -139,7 +139,7 @@ def test_stopping_gives_the_running_job_back_and_the_next_start_makes_it(store, 
     with pytest.raises(Busy, match="goes on when it runs again"):
         waiting.result(0)
     job = store.get("a")
-    assert (job.state, job.attempts) == (JobState.QUEUED, 0)
+    assert (job.state, job.deaths) == (JobState.QUEUED, 0)
     work().finished("b").result(20)
     assert store.get("a").state == JobState.SUCCEEDED
 
