@@ -90,7 +90,7 @@ class JobStore:
             JobNotFound: No job has this id.
         """
         with self._database.reading() as session:
-            return _found(session.get(Job, job_id), job_id)
+            return _found(session.get(Job, _as_id(job_id)), job_id)
 
     def page(
         self, limit: int, cursor: str | None = None, states: Iterable[JobState] = ()
@@ -126,7 +126,7 @@ class JobStore:
     def claim(self, job_id: str, owner: str, lease_seconds: float, gpu_host: str) -> Job | None:
         """Take a queued job; None when it is no longer there to be taken."""
         with self._lock, self._database.writing() as session:
-            job = session.get(Job, job_id, with_for_update=True)
+            job = session.get(Job, _as_id(job_id), with_for_update=True)
             if job is None or job.state != JobState.QUEUED:
                 return None
             job.start(owner, lease_seconds, gpu_host)
@@ -181,7 +181,7 @@ class JobStore:
             LeaseLost: It is not the owner's.
         """
         with self._lock, self._database.writing() as session:
-            job = session.get(Job, job_id, with_for_update=True)
+            job = session.get(Job, _as_id(job_id), with_for_update=True)
             if owner is not None and (job is None or job.lease_owner != owner):
                 raise LeaseLost(job_id)
             job = _found(job, job_id)
@@ -201,7 +201,7 @@ class JobStore:
             JobNotFound: No job has this id.
         """
         with self._lock, self._database.writing() as session:
-            session.delete(_found(session.get(Job, job_id, with_for_update=True), job_id))
+            session.delete(_found(session.get(Job, _as_id(job_id), with_for_update=True), job_id))
         self._tell(job_id)
 
     def keeping(self) -> list[Job]:
@@ -221,6 +221,13 @@ class JobStore:
             listener(job_id)
 
 
+def _as_id(job_id: str) -> str:
+    # PostgreSQL takes no NUL in a string, and no id of ours has anything but letters and digits.
+    if not job_id.isalnum():
+        raise JobNotFound(f"there is no job {job_id[:64]!r}")
+    return job_id
+
+
 def _found(job: Job | None, job_id: str) -> Job:
     if job is None:
         raise JobNotFound(f"there is no job {job_id[:64]!r}")
@@ -236,8 +243,8 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         moment, _, job_id = text.partition(" ")
-        return datetime.fromisoformat(moment), job_id
-    except ValueError as error:
+        return datetime.fromisoformat(moment).replace(tzinfo=None), _as_id(job_id)
+    except (ValueError, JobNotFound) as error:
         raise InvalidInput(
             "the cursor is none that this list gave",
             hint="Leave it out to begin with the newest job.",
