@@ -17,8 +17,14 @@ class JobMedia:
         """The recording as uploaded, or what a voice spoke."""
         self.fragments = folder / "fragments.mp4"
         """What the GPU host has sent so far."""
+        self.fragments_index = folder / "fragments.index"
+        """Which fragments have come, and in which file they are; see `Fragments`."""
+        self.spoken = folder / "speech.json"
+        """Voice and marks of what was spoken, so that it is spoken only once."""
         self.video = folder / "video.mp4"
         """The finished video; there only when it is whole."""
+        self.poster = folder / "poster.jpg"
+        """A picture of it, for lists."""
 
 
 class MediaStore:
