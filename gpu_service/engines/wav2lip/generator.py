@@ -1,7 +1,9 @@
 """Wav2Lip's generator on the runtime that suits: from an installed file to drawn mouths."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +20,8 @@ from gpu_service.runtimes.base import (
 )
 from gpu_service.settings import Compute, Device
 from gpu_service.weights.exports import Export, read_export
+
+log = logging.getLogger(__name__)
 
 PartName = Literal["face", "mouth", "whole"]
 ANYWHERE: Final = Compute()
@@ -119,7 +123,7 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
         _refuse_cuda(device)
     if runtime == "auto":
         on_cpu = choose_device(device).type == "cpu"
-        runtime = "openvino" if on_cpu and find_spec("openvino") else "torch"
+        runtime = "openvino" if on_cpu and _openvino_works() else "torch"
     parts = load_parts(path)
     if runtime == "torch":
         torch = TorchRuntime(device, precision)
@@ -180,6 +184,17 @@ def _precision(export: Export, compute: Compute) -> str:
             hint="Set GPU_PRECISION=auto, or install another export.",
         )
     return compute.precision
+
+
+def _openvino_works() -> bool:
+    if find_spec("openvino") is None:
+        return False
+    try:
+        import_module("gpu_service.runtimes.openvino_runtime")
+    except (ImportError, OSError) as error:
+        log.warning("OpenVINO is installed but broken, so PyTorch runs the network: %s", error)
+        return False
+    return True
 
 
 def _refuse_cuda(device: Device) -> None:

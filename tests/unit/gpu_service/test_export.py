@@ -1,6 +1,7 @@
 """The command `export`, and exports that are installed."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -153,6 +154,22 @@ def test_an_export_that_differs_is_an_error_and_nothing_is_kept(
     monkeypatch.setattr(exporting, "compare", lambda *_: TOO_FAR)
     assert main(["export", "wav2lip", "--to", "onnx", "-o", str(tmp_path / "out")]) == 1
     assert "face (by 0.0002)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_that_computes_no_numbers_is_an_error_in_every_precision(
+    installed: Exports,
+    writer: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nothing = {"mouth": exporting.Difference(max=math.nan, mean=math.nan)}
+    monkeypatch.setattr(exporting, "compare", lambda *_: nothing)
+    monkeypatch.setattr(exporting, "NUM_CALIBRATION", 2)
+    arguments = ["--to", "onnx", "--precision", "int8", "-o", str(tmp_path / "out")]
+    assert main(["export", "wav2lip", *arguments]) == 1
+    assert "mouth" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -14,6 +14,7 @@ from gpu_service.engines.wav2lip.generator import Generator, PartName, load_gene
 from gpu_service.runtimes.base import Network
 from gpu_service.settings import Compute
 from tests.fakes.generator import FakeRuntime
+from tests.parity_weights import seeded_checkpoint
 
 
 def test_a_network_is_made_ready_once_also_when_threads_ask_for_it_together() -> None:
@@ -45,3 +46,14 @@ def test_openvino_on_a_cuda_card_is_refused_before_the_checkpoint_is_read(
     with pytest.raises(EngineUnavailable, match="OpenVINO runs on the CPU") as refused:
         load_generator(tmp_path / "nothing.pth", Compute("cuda", "openvino"))
     assert "GPU_DEVICE=auto" in refused.value.hint
+
+
+def test_an_openvino_that_is_broken_leaves_the_network_to_pytorch(
+    torch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> ModuleType:
+        raise ImportError(f"{name}: a library is gone")
+
+    checkpoint = seeded_checkpoint(tmp_path / "wav2lip.pth")
+    monkeypatch.setattr(module, "import_module", broken)
+    assert load_generator(checkpoint, Compute("cpu")).runtime.name == "torch"
