@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from contracts.asgi import BodyLimit
 from gpu_service.auth import BearerToken
+from gpu_service.avatars import Avatars
+from gpu_service.cache import Cache
 from gpu_service.engines.registry import ENGINES, Engines
 from gpu_service.routes import engines, errors, health, render
 from gpu_service.routes.runs import Renders
@@ -29,7 +31,9 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Loaded before the first caller comes, who would otherwise wait for it.
         await asyncio.to_thread(app.state.engines.statuses)
+        watch = asyncio.create_task(app.state.renders.watch())
         yield
+        watch.cancel()
         await app.state.renders.close()
 
     app = FastAPI(
@@ -46,7 +50,9 @@ def create_app(
     app.state.engines = Engines(
         settings.engine_names, known_engines, settings.weights_dir, settings.compute
     )
-    app.state.renders = Renders(settings.max_concurrent)
+    app.state.faces = Cache(settings.face_cache_bytes)
+    app.state.avatars = Avatars(settings.avatar_cache_bytes)
+    app.state.renders = Renders(settings.max_concurrent, settings.max_queue, settings.kept_bytes)
     for router in (render.router, engines.router, health.router):
         app.include_router(router)
     errors.install(app)

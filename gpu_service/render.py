@@ -1,21 +1,31 @@
 """A face and a speech in, a video out: the only place where all the stages meet."""
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import EngineUnavailable, FaceKindUnsupported
-from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
+from contracts.lipsync import (
+    EngineInfo,
+    FrameRange,
+    LengthMode,
+    LipSyncOptions,
+    RenderReport,
+)
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
+from gpu_service.avatars import AvatarKey, Avatars, Prepared
 from gpu_service.compose import compose
-from gpu_service.data import FacePatch, Frame
+from gpu_service.data import FacePatch, FaceSource, Frame, Progress
 from gpu_service.engines.base import Engine
 from gpu_service.engines.registry import engines_for
 from gpu_service.faces.detectors import BoxDetector, Detectors
@@ -56,6 +66,19 @@ class RenderRequest:
     options: LipSyncOptions
     marks: tuple[PhonemeMark, ...] | None = None
 
+    @cached_property
+    def face_sha256(self) -> str:
+        """What the face is known by."""
+        return sha256(self.face).hexdigest()
+
+    @cached_property
+    def sha256(self) -> str:
+        """The same for requests that ask for the same video."""
+        marks = self.marks and [mark.model_dump() for mark in self.marks]
+        speech = sha256(self.speech).hexdigest()
+        parts = [self.face_sha256, speech, self.options.model_dump(), marks]
+        return sha256(json.dumps(parts).encode()).hexdigest()
+
 
 class _Clock:
     """Adds up wall seconds by stage."""
@@ -79,6 +102,7 @@ def render(
     emit: Emit,
     file: Path | None = None,
     detectors: Detectors | None = None,
+    avatars: Avatars | None = None,
 ) -> RenderReport:
     """Render one video.
 
@@ -95,6 +119,7 @@ def render(
             fragments of the video as they are made.
         file: Where the video goes as one MP4.
         detectors: Of this host, beside MediaPipe; None has no other.
+        avatars: Faces that were prepared before; None has none.
 
     Raises:
         LipSyncError: The face or the speech can't be used, or the render failed.
@@ -119,16 +144,16 @@ def render(
     mode = options.length_mode if source.kind == "video" else "loop"
     num_spoken = speech_frames(sound, fps)
     emit(EventRecord(name="engine", value=info.name), b"")
-    progress("track", 0, 1)
-    with clock.stage("track"):
-        needed = needed_frames(num_spoken, mode)
-        track = track_faces(source, fps, options, progress, needed, detector)
-    timeline = plan(fps, num_spoken, len(track.faces), mode)
-    track = dataclasses.replace(track, source_index=timeline.source_index)
+    preparation = _Preparation(source, engine, options, fps, mode, num_spoken, detector)
+    prepared = (avatars or Avatars(0)).get(
+        preparation.key(request.face_sha256),
+        preparation.needed,
+        lambda: preparation.run(progress, clock),
+        lambda: progress("prepare", 0, 1),
+    )
+    avatar = prepared.avatar
+    timeline = plan(fps, num_spoken, prepared.num_source_frames, mode)
     sound = fit_sound(sound, timeline)
-    progress("prepare", 0, 1)
-    with clock.stage("prepare"):
-        avatar = engine.prepare(track, options, progress)
     drawing = engine.render(avatar, speech_chunks(sound, request.marks), options)
     encoder = Encoder(
         file,
@@ -158,8 +183,49 @@ def render(
         stage_seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
         frames_without_face=_ranges(untouched),
         ignored=_ignored(options, info, source.kind),
-        warnings=track.warnings,
+        warnings=prepared.warnings,
     )
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """What is done once for a face, whatever it says."""
+
+    source: FaceSource
+    engine: Engine[Any]
+    options: LipSyncOptions
+    fps: Fraction
+    mode: LengthMode
+    num_spoken: int
+    """Frames that show the speech."""
+    detector: BoxDetector | None
+
+    @property
+    def needed(self) -> int | None:
+        """How many source frames can be shown at most; None where all of them are."""
+        return needed_frames(self.num_spoken, self.mode)
+
+    def key(self, face_sha256: str) -> AvatarKey:
+        """What the avatar depends on."""
+        used = _used_options(self.engine.info, self.source.kind) - {"engine"}
+        shaping = tuple(sorted(self.options.model_dump(include=set(used)).items()))
+        num_frames = self.num_spoken if self.mode == "remap" else None
+        return AvatarKey(face_sha256, self.engine, shaping, num_frames)
+
+    def run(self, progress: Progress, clock: _Clock) -> Prepared:
+        """Find the face and make the engine's avatar of it."""
+        progress("track", 0, 1)
+        with clock.stage("track"):
+            track = track_faces(
+                self.source, self.fps, self.options, progress, self.needed, self.detector
+            )
+        num_source_frames = len(track.faces)
+        timeline = plan(self.fps, self.num_spoken, num_source_frames, self.mode)
+        track = dataclasses.replace(track, source_index=timeline.source_index)
+        progress("prepare", 0, 1)
+        with clock.stage("prepare"):
+            avatar = self.engine.prepare(track, self.options, progress)
+        return Prepared(avatar, num_source_frames, track.warnings)
 
 
 def _detector(
@@ -235,10 +301,14 @@ def _ranges(indices: Iterable[int]) -> tuple[FrameRange, ...]:
     return tuple(ranges)
 
 
+def _used_options(info: EngineInfo, kind: str) -> frozenset[str]:
+    """Options that may change something here."""
+    for_videos = {"length_mode", "smoothing"} if kind == "video" else set()
+    return _EVERY_ENGINE.union(info.options, for_videos)
+
+
 def _ignored(options: LipSyncOptions, info: EngineInfo, kind: str) -> tuple[str, ...]:
     """Options that differ from their default and change nothing here."""
-    used = _EVERY_ENGINE.union(info.options)
-    if kind == "video":
-        used |= {"length_mode", "smoothing"}
+    used = _used_options(info, kind)
     changed = options.model_dump(exclude_defaults=True)
     return tuple(name for name in changed if name not in used)

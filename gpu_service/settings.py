@@ -56,7 +56,15 @@ class Settings(BaseSettings):
     weights_dir: Path = Path(".data/weights")
     """Where installed checkpoints are kept."""
     max_concurrent: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many renders may run at the same time; further ones are told to come back later."""
+    """How many renders may run at the same time."""
+    max_queue: Annotated[int, Field(ge=0, le=64)] = 2
+    """How many renders may wait for their turn; further ones are told to come back later."""
+    kept_bytes: Annotated[int, Field(ge=0)] = 256_000_000
+    """Memory for videos that have ended: for 15 minutes, who lost the connection gets the rest."""
+    face_cache_bytes: Annotated[int, Field(ge=0)] = 200_000_000
+    """Memory for uploaded faces, which need not be sent again for the next speech."""
+    avatar_cache_bytes: Annotated[int, Field(ge=0)] = 256_000_000
+    """Memory for faces that are ready to speak, so that their next speech begins at once."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
     """Largest request body."""
 

@@ -37,7 +37,10 @@ def _answer(request: Request, error: LipSyncError) -> JSONResponse:
     request_id = str(request.scope.get("request_id", ""))
     log.info("request %s: %s, %s", request_id, error.code, error.detail)
     body = error.body(request_id).model_dump(mode="json")
-    return JSONResponse(body, error.http_status, headers=problem_headers(error))
+    headers = problem_headers(error)
+    if render_id := getattr(request.state, "render_id", ""):
+        headers["Render-Id"] = render_id
+    return JSONResponse(body, error.http_status, headers=headers)
 
 
 async def _on_lipsync_error(request: Request, error: Exception) -> JSONResponse:

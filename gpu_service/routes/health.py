@@ -22,7 +22,9 @@ class HealthView(BaseModel):
     """Names of those that are being loaded."""
     renders_running: int
     renders_max: int
-    """More renders at a time are refused with 503."""
+    """How many may run at a time."""
+    renders_waiting: int
+    """How many wait for their turn; beyond GPU_MAX_QUEUE, renders are refused with 503."""
 
 
 @router.get("/health", summary="Is the host up")
@@ -37,4 +39,5 @@ def get_health(request: Request) -> HealthView:
         engines_loading=tuple(status.info.name for status in statuses if status.loading),
         renders_running=state.renders.running,
         renders_max=state.settings.max_concurrent,
+        renders_waiting=state.renders.waiting,
     )

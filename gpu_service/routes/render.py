@@ -1,49 +1,34 @@
 """Renders over HTTP: whole as MP4, or as records while they are made."""
 
 import asyncio
-import logging
-import tempfile
 import time
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, File, Form, Header, Request, Response, UploadFile
+from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import TypeAdapter, ValidationError
-from starlette.background import BackgroundTask
+from starlette.types import Receive, Scope, Send
 
-from contracts.errors import (
-    Cancelled,
-    InvalidInput,
-    LipSyncError,
-    OptionRejected,
-)
+from contracts.errors import Cancelled, FaceNeeded, InvalidInput, OptionRejected
 from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.problem import PROBLEM_JSON, ErrorBody
-from contracts.records import (
-    RECORDS_MEDIA_TYPE,
-    EndRecord,
-    ErrorRecord,
-    EventRecord,
-    Framed,
-    ProgressRecord,
-    encode_record,
-)
+from contracts.records import RECORDS_MEDIA_TYPE, encode_record
+from gpu_service.avatars import Avatars
+from gpu_service.cache import Cache
 from gpu_service.engines.registry import Engines
 from gpu_service.media.decode import face_kind
+from gpu_service.media.join import join_fragments
 from gpu_service.render import Emit, RenderRequest, render
 from gpu_service.routes.errors import rejected_fields
 from gpu_service.routes.runs import Renders, Run
 
-log = logging.getLogger(__name__)
-
-HEARTBEAT_SECONDS: Final = 2.0
-"""Longest silence on the wire while a render works."""
+BEGIN_SECONDS: Final = 5.0
+"""So long an answer of records waits for the first; a fault that is found until then is a problem
+of its own, and later it is the last record. Callers take 10 s of silence for a broken line."""
 _MARKS = TypeAdapter(tuple[PhonemeMark, ...])
 _ERROR = {
     "description": "Problem details",
@@ -52,15 +37,8 @@ _ERROR = {
 
 router = APIRouter(
     tags=["render"],
-    responses=dict.fromkeys((401, 404, 413, 415, 422, 500, 503), _ERROR),
+    responses=dict.fromkeys((401, 404, 409, 413, 415, 422, 428, 500, 503), _ERROR),
 )
-
-
-class Video(NamedTuple):
-    """A finished MP4."""
-
-    report: RenderReport
-    data: bytes
 
 
 @router.post(
@@ -71,8 +49,15 @@ class Video(NamedTuple):
 )
 async def post_render(
     request: Request,
-    face: Annotated[UploadFile, File(description="A photo, or a video.")],
     speech: Annotated[UploadFile, File(description="Any audio, or a video with sound.")],
+    face: Annotated[UploadFile | None, File(description="A photo, or a video.")] = None,
+    face_sha256: Annotated[
+        str | None,
+        Form(
+            pattern=r"^[0-9a-fA-F]{64}$",
+            description="Instead of `face`: the SHA-256 of one that was sent before, in hex.",
+        ),
+    ] = None,
     options: Annotated[
         str,
         Form(
@@ -92,17 +77,53 @@ async def post_render(
 
     `Accept: video/mp4` answers with the whole MP4, `application/vnd.lipsync.records` with
     records as they are made: the engine, progress, fragments of MP4, and the report.
+
+    With an `Idempotency-Key`, a repeat of the request joins the render that runs, or gets its
+    result for 15 minutes after its end, in either form; after an error it renders anew. The render
+    goes on for 60 seconds while nobody listens. Without a key it ends with its caller.
     """
-    order = RenderRequest(
-        face=await face.read(),
-        speech=await speech.read(),
-        options=_parse_options(options),
-        marks=_parse_marks(marks),
+    order = await _order(
+        request.app.state.faces,
+        face,
+        face_sha256,
+        speech,
+        _parse_options(options),
+        _parse_marks(marks),
     )
-    render_id = idempotency_key or uuid.uuid4().hex
+    run = _start(request, order, idempotency_key)
     if RECORDS_MEDIA_TYPE in accept:
-        return await _answer_records(request, order, render_id)
-    return await _answer_video(request, order, render_id)
+        return await _answer_records(request, run)
+    return await _answer_video(request, run)
+
+
+@router.get(
+    "/render/{key}",
+    summary="A render again, from any record on",
+    response_class=Response,
+    responses={200: {"content": {RECORDS_MEDIA_TYPE: {}}}},
+)
+async def get_render(
+    request: Request,
+    key: str,
+    first: Annotated[
+        int,
+        Query(alias="from", ge=0, description="The first `seq` that is wanted; that of init is 0."),
+    ] = 0,
+) -> Response:
+    """The engine and the latest progress, the media records from `from` on, and the end.
+
+    What is not there yet comes as it is made. `Render-Id` says whether it is still the same render.
+    """
+    run: Run = request.app.state.renders.find(key)
+    request.state.render_id = run.id
+    return await _answer_records(request, run, first)
+
+
+@router.delete("/render/{key}", summary="Stop a render and forget it", status_code=204)
+async def delete_render(request: Request, key: str) -> Response:
+    """Whoever still listens gets the error `CANCELLED`."""
+    run: Run = request.app.state.renders.delete(key)
+    return Response(status_code=204, headers=_headers(run))
 
 
 @router.post(
@@ -120,12 +141,9 @@ async def post_run_wav2lip(
     ] = "wav2lip",
 ) -> Response:
     """Render with Wav2Lip, or with another engine if asked; `X-Engine` says which."""
-    order = RenderRequest(
-        face=await image.read(),
-        speech=await audio.read(),
-        options=LipSyncOptions(engine=engine),
-    )
-    return await _answer_video(request, order, uuid.uuid4().hex)
+    faces: Cache[str, bytes] = request.app.state.faces
+    order = await _order(faces, image, None, audio, LipSyncOptions(engine=engine))
+    return await _answer_video(request, _start(request, order, None))
 
 
 def _parse_options(text: str) -> LipSyncOptions:
@@ -149,110 +167,122 @@ def _parse_marks(text: str | None) -> tuple[PhonemeMark, ...] | None:
         raise InvalidInput(f"marks: {rejected_fields(error.errors()[:3])}") from error
 
 
-async def _answer_video(request: Request, order: RenderRequest, render_id: str) -> Response:
-    renders: Renders = request.app.state.renders
-    run = renders.start(partial(_render_video, request.app.state.engines, order))
-    async with _stopped_when_gone(run, request):
-        while await run.next():
-            pass
-        video = run.result()
-    _log_end(render_id, video.report)
-    headers = {"X-Engine": video.report.engine, "Render-Id": render_id}
-    return Response(video.data, media_type="video/mp4", headers=headers)
+async def _order(
+    faces: Cache[str, bytes],
+    face: UploadFile | None,
+    face_sha256: str | None,
+    speech: UploadFile,
+    options: LipSyncOptions,
+    marks: tuple[PhonemeMark, ...] | None = None,
+) -> RenderRequest:
+    """What is asked for, with a face that was sent now or before."""
+    if face is None and face_sha256 is None:
+        raise InvalidInput(
+            "no face was sent", hint="Send a file as `face`, or `face_sha256`.", field="face"
+        )
+    known = face_sha256.lower() if face_sha256 else None
+    data = await face.read() if face else faces.get(known or "")
+    if data is None:
+        raise FaceNeeded("the GPU host does not have the face with this hash", field="face_sha256")
+    order = RenderRequest(data, await speech.read(), options, marks)
+    # Uploads have up to 100 MB, which take a good part of a second.
+    await asyncio.to_thread(lambda: order.sha256)
+    if known not in (None, order.face_sha256):
+        raise InvalidInput(
+            f"face_sha256 is not that of the face, which is {order.face_sha256}",
+            field="face_sha256",
+        )
+    faces.put(order.face_sha256, data, len(data))
+    return order
 
 
-def _render_video(engines: Engines, order: RenderRequest, emit: Emit) -> Video:
-    with tempfile.TemporaryDirectory(prefix="lipsync-") as folder:
-        file = Path(folder) / "video.mp4"
-        report = _render(engines, order, emit, file)
-        return Video(report, file.read_bytes())
+def _start(request: Request, order: RenderRequest, key: str | None) -> Run:
+    """The render that answers this request, which may have been begun by another."""
+    state = request.app.state
+    job = partial(_render, state.engines, state.avatars, order)
+    run: Run = state.renders.start(job, key, order.sha256)
+    # So that a problem, too, says which render it is about.
+    request.state.render_id = run.id
+    return run
 
 
-def _render(
-    engines: Engines, order: RenderRequest, emit: Emit, file: Path | None = None
-) -> RenderReport:
+def _render(engines: Engines, avatars: Avatars, order: RenderRequest, emit: Emit) -> RenderReport:
     engine = engines.resolve(order.options.engine, face_kind(order.face))
     started = time.perf_counter()
-    report = render(order, engine, emit, file, engines.detectors)
+    report = render(order, engine, emit, None, engines.detectors, avatars)
     engines.rendered(engine, report.seconds, time.perf_counter() - started)
     return report
 
 
-async def _answer_records(request: Request, order: RenderRequest, render_id: str) -> Response:
+def _headers(run: Run) -> dict[str, str]:
+    headers = {"Render-Id": run.id}
+    if run.engine:
+        headers["X-Engine"] = run.engine.value
+    return headers
+
+
+async def _answer_video(request: Request, run: Run) -> Response:
     renders: Renders = request.app.state.renders
-    run = renders.start(partial(_render, request.app.state.engines, order))
-    async with _stopped_when_gone(run, request):
-        first = await run.next()
-        if first is None:
-            run.result()
-    headers = {"Render-Id": render_id}
-    if first and isinstance(first.record, EventRecord):
-        headers["X-Engine"] = first.record.value
-    return StreamingResponse(
-        _records(run, first, render_id),
-        media_type=RECORDS_MEDIA_TYPE,
-        headers=headers,
-        # Comes after the last record, and also when the caller leaves before.
-        background=BackgroundTask(run.stop, _gone()),
-    )
+    renders.join(run)
+    try:
+        await _unless_gone(request, run.ended())
+    finally:
+        renders.leave(run)
+    if run.error:
+        raise run.error
+    data = await asyncio.to_thread(join_fragments, [framed.payload for framed in run.media])
+    return Response(data, media_type="video/mp4", headers=_headers(run))
 
 
-def _gone() -> Cancelled:
-    return Cancelled("the caller has gone")
+async def _answer_records(request: Request, run: Run, first: int = 0) -> Response:
+    renders: Renders = request.app.state.renders
+    renders.join(run)
+    try:
+        with suppress(TimeoutError):
+            begun = asyncio.wait_for(run.begun(), BEGIN_SECONDS)
+            await _unless_gone(request, begun)
+        if request.method == "POST" and run.error and not run.engine:
+            raise run.error
+    except BaseException:
+        renders.leave(run)
+        raise
+    return _RecordStream(renders, run, first)
 
 
-@asynccontextmanager
-async def _stopped_when_gone(run: Run[Any], request: Request) -> AsyncIterator[None]:
-    """Look for the caller while the answer has not begun; the run stops if nobody waits."""
+class _RecordStream(StreamingResponse):
+    """A render's records from one on; who gets them listens until the answer ends or breaks off."""
 
-    async def look() -> None:
+    def __init__(self, renders: Renders, run: Run, first: int) -> None:
+        wire = (encode_record(*framed) async for framed in run.records(first))
+        super().__init__(wire, media_type=RECORDS_MEDIA_TYPE, headers=_headers(run))
+        self._renders, self._run = renders, run
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._renders.leave(self._run)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, None]) -> None:
+    """Wait for the work, but no longer than for its caller, while the answer has not begun.
+
+    Raises:
+        Cancelled: The caller has gone.
+    """
+
+    async def gone() -> None:
         # The body is read already, so all that can still come is word that the caller has gone.
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        run.stop(_gone())
 
-    looking = asyncio.create_task(look())
+    working, going = asyncio.create_task(work), asyncio.create_task(gone())
     try:
-        yield
-    except BaseException:
-        run.stop(_gone())
-        raise
+        await asyncio.wait((working, going), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Cancelled("the caller has gone")
+        working.result()
     finally:
-        looking.cancel()
-
-
-async def _records(
-    run: Run[RenderReport], first: Framed | None, render_id: str
-) -> AsyncIterator[bytes]:
-    """The run's records on the wire; the latest progress again where nothing else flows."""
-    framed = first
-    progress = ProgressRecord(stage="decode", done=1, total=1)
-    while framed is not None:
-        if isinstance(framed.record, ProgressRecord):
-            progress = framed.record
-        yield encode_record(framed.record, framed.payload)
-        try:
-            framed = await asyncio.wait_for(run.next(), HEARTBEAT_SECONDS)
-        except TimeoutError:
-            framed = Framed(progress)
-    yield encode_record(_last_record(run, render_id))
-
-
-def _last_record(run: Run[RenderReport], render_id: str) -> EndRecord | ErrorRecord:
-    try:
-        report = run.result()
-    except LipSyncError as error:
-        log.info("render %s: %s, %s", render_id, error.code, error.detail)
-        return ErrorRecord(error=error.body(render_id))
-    _log_end(render_id, report)
-    return EndRecord(report=report)
-
-
-def _log_end(render_id: str, report: RenderReport) -> None:
-    log.info(
-        "render %s: %.2f s of video with %s, seconds by stage: %s",
-        render_id,
-        report.seconds,
-        report.engine,
-        report.stage_seconds,
-    )
+        working.cancel()
+        going.cancel()

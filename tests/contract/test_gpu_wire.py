@@ -1,5 +1,6 @@
 """The GPU host over a real loopback socket, as its callers meet it."""
 
+import dataclasses
 import io
 import json
 import logging
@@ -54,6 +55,8 @@ TIMEOUT = 60
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(
         engine_order="absent,wav2lip,counting",
+        max_queue=0,
+        avatar_cache_bytes=0,
         max_upload_bytes=MAX_UPLOAD_BYTES,
         weights_dir=tmp_path_factory.mktemp("weights"),
     )
@@ -132,7 +135,7 @@ def test_a_render_answers_with_one_mp4(host: str) -> None:
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "video/mp4"
     assert answer.headers["X-Engine"] == "counting"
-    assert answer.headers["Render-Id"] == "job-1"
+    assert len(answer.headers["Render-Id"]) == 32
     assert num_pictures(answer.content) == 25
     assert answer.content.find(b"moov") < answer.content.find(b"mdat")
 
@@ -270,7 +273,7 @@ def test_one_render_too_many_is_told_when_to_come_back_and_the_host_stays_awake(
 def test_progress_is_repeated_while_nothing_else_flows(
     host: str, gated: GatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpu_service.routes.render.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("gpu_service.routes.runs.HEARTBEAT_SECONDS", 0.02)
     gated.gate.clear()
     silent = 0
     for framed in decode_records(
@@ -416,7 +419,7 @@ def test_the_backends_client_renders_here(host: str, tmp_path: Path) -> None:
     assert isinstance(records[-1], EndRecord)
     (tmp_path / "face").write_bytes(saved(picture(300, 300), "PNG"))
     with pytest.raises(NoFaceFound):
-        list(client.render(order, threading.Event()))
+        list(client.render(dataclasses.replace(order, key="job-3"), threading.Event()))
 
 
 def test_the_backends_client_hears_that_its_token_is_wrong() -> None:
@@ -426,7 +429,8 @@ def test_the_backends_client_hears_that_its_token_is_wrong() -> None:
 
 def test_every_route_and_its_errors_are_described(host: str) -> None:
     described = json.loads(requests.get(f"{host}/openapi.json", timeout=TIMEOUT).content)
-    assert set(described["paths"]) == {"/render", "/run-wav2lip", "/engines", "/health"}
+    others = {"/run-wav2lip", "/engines", "/health"}
+    assert set(described["paths"]) == {"/render", "/render/{key}", *others}
     answers = described["paths"]["/render"]["post"]["responses"]
     assert set(answers["200"]["content"]) >= {"video/mp4", RECORDS_MEDIA_TYPE}
     assert "application/problem+json" in answers["503"]["content"]
