@@ -1,22 +1,35 @@
 """The client against a loopback stand-in for the backend."""
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from contracts.errors import EngineNotFound, JobNotFound, NoFaceFound, UpstreamError
+from contracts.errors import (
+    EngineNotFound,
+    JobNotFound,
+    NoFaceFound,
+    UpstreamError,
+    VideoNotReady,
+)
+from contracts.hosts import NewGpuHost
 from contracts.jobs import JobStage, JobState, JobView
 from lipsync_client import BackendUnreachable, LipSync
+from lipsync_client.multipart import CHUNK_BYTES
 from tests.fakes.backend import FACEWARP, VOICES, FakeBackend, job_view, serve
+from tests.fakes.scripted_server import answer, chunked, scripted
 
 
 @pytest.fixture
 def fake() -> Iterator[FakeBackend]:
     with serve(FakeBackend()) as backend:
         yield backend
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lipsync_client.client.DOWNLOAD_PAUSES_SECONDS", (0.0,) * 4)
+    monkeypatch.setattr("lipsync_client.client.NOT_READY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -107,34 +120,107 @@ def test_an_answer_of_another_kind_is_an_upstream_error(fake: FakeBackend) -> No
         LipSync(fake.url).voices()
 
 
-@pytest.fixture
-def breaking_off() -> Iterator[str]:
-    """Address of a server that dies in the middle of each answer."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            with server.accept()[0] as connection:
-                connection.recv(65_536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{")
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        thread.join()
+@pytest.mark.parametrize("ask", [LipSync.gpu_host, LipSync.voices, LipSync.jobs])
+def test_an_answer_that_breaks_off_is_an_upstream_error(ask: Callable[[LipSync], object]) -> None:
+    with scripted(answer("{", length=900)) as server, pytest.raises(UpstreamError):
+        ask(LipSync(server.url))
 
 
-@pytest.mark.parametrize("ask", [LipSync.gpu_host, LipSync.voices])
-def test_an_answer_that_breaks_off_is_an_upstream_error(
-    breaking_off: str, ask: Callable[[LipSync], object]
-) -> None:
-    with pytest.raises(UpstreamError):
-        ask(LipSync(breaking_off))
+def test_a_download_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+    begin, end = b"b" * CHUNK_BYTES, b"e" * CHUNK_BYTES
+    first = answer(begin, length=2 * CHUNK_BYTES, ETag='"v"')
+    rest = answer(end, "206 Partial Content", ETag='"v"')
+    with scripted(first, rest) as server:
+        assert LipSync(server.url).download("job", tmp_path / "a.mp4").read_bytes() == begin + end
+    assert f"Range: bytes={CHUNK_BYTES}-" in server.requests[1]
+    assert 'If-Range: "v"' in server.requests[1]
 
 
-def test_a_download_that_breaks_off_leaves_no_file(breaking_off: str, tmp_path: Path) -> None:
-    with pytest.raises(UpstreamError):
-        LipSync(breaking_off).download("job", tmp_path / "video.mp4")
+def test_a_download_of_another_video_than_before_begins_anew(tmp_path: Path) -> None:
+    old = answer(b"o" * CHUNK_BYTES, length=2 * CHUNK_BYTES, ETag='"v"')
+    with scripted(old, answer(b"new one", ETag='"w"')) as server:
+        assert LipSync(server.url).download("job", tmp_path / "a.mp4").read_bytes() == b"new one"
+
+
+def test_a_download_that_keeps_breaking_off_leaves_no_file(tmp_path: Path) -> None:
+    with scripted(*[answer(b"x", length=9)] * 5) as server, pytest.raises(BackendUnreachable):
+        LipSync(server.url).download("job", tmp_path / "video.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_is_refused_leaves_what_was_there(
+    fake: FakeBackend, tmp_path: Path
+) -> None:
+    (tmp_path / "video.mp4").write_bytes(b"older")
+    fake.token = ""
+    with pytest.raises(UpstreamError):
+        LipSync("http://127.0.0.1:9").download("job", tmp_path / "video.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["video.mp4"]
+
+
+def test_a_stream_waits_for_its_beginning_and_says_when_it_breaks_off() -> None:
+    not_yet = answer(VideoNotReady("not yet").body().model_dump_json(), "409 Conflict")
+    running = answer(job_view(JobState.RUNNING, JobStage.PREPARING).model_dump_json())
+    with scripted(not_yet, running, chunked("init and more")) as server:
+        stream = LipSync(server.url).stream("job")
+        assert next(stream) == b"init and more"
+        with pytest.raises(UpstreamError, match="broke off"):
+            next(stream)
+
+
+def test_a_stream_of_a_job_that_ended_without_one_is_refused() -> None:
+    never = answer(VideoNotReady("never").body().model_dump_json(), "409 Conflict")
+    cancelled = answer(job_view(JobState.CANCELLED, JobStage.DONE).model_dump_json())
+    with scripted(never, cancelled) as server, pytest.raises(VideoNotReady):
+        next(LipSync(server.url).stream("job"))
+
+
+def test_jobs_are_asked_for_by_page_and_state() -> None:
+    with scripted(answer('{"jobs": [], "next_cursor": "b"}'), answer('{"jobs": []}')) as server:
+        client = LipSync(server.url)
+        assert client.jobs().next_cursor == "b"
+        client.jobs("a&b", limit=3, state=JobState.QUEUED)
+    assert server.requests[0].startswith("GET /jobs?limit=20 ")
+    assert server.requests[1].startswith("GET /jobs?limit=3&cursor=a%26b&state=queued ")
+
+
+def test_a_job_is_cancelled_retried_and_deleted() -> None:
+    job = answer(job_view(JobState.CANCELLED, JobStage.DONE).model_dump_json())
+    with scripted(job, job, answer(status="204 No Content")) as server:
+        client = LipSync(server.url)
+        assert client.cancel("a/b").state is JobState.CANCELLED
+        client.retry("job")
+        client.delete("job")
+    lines = [request.splitlines()[0] for request in server.requests]
+    assert lines == [
+        "POST /jobs/a%2Fb/cancel HTTP/1.1",
+        "POST /jobs/job/retry HTTP/1.1",
+        "DELETE /jobs/job HTTP/1.1",
+    ]
+
+
+def test_gpu_hosts_are_listed_added_and_removed() -> None:
+    host = '{"id": "h", "name": "Colab", "url": "https://gpu.example", "healthy": false}'
+    replies = answer(f"[{host}]"), answer(host, "201 Created"), answer(status="204 No Content")
+    with scripted(*replies) as server:
+        client = LipSync(server.url)
+        assert [each.name for each in client.gpu_hosts()] == ["Colab"]
+        assert client.add_gpu_host("lipsync://t@gpu.example", name="Colab").id == "h"
+        client.remove_gpu_host("h")
+    sent = NewGpuHost.model_validate_json(server.bodies[1])
+    assert (sent.connection, sent.name) == ("lipsync://t@gpu.example", "Colab")
+    assert server.requests[2].startswith("DELETE /gpu-hosts/h ")
+
+
+def test_a_key_and_a_callback_are_sent_and_what_is_none_is_not(
+    fake: FakeBackend, face: Path
+) -> None:
+    LipSync(fake.url).submit(
+        face, text="Hi", idempotency_key="k", callback_url="https://a.example", voice=None
+    )
+    assert fake.headers[0]["Idempotency-Key"] == "k"
+    assert fake.forms[0]["callback_url"] == "https://a.example"
+    assert "voice" not in fake.forms[0]
 
 
 def test_the_token_is_sent(fake: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
