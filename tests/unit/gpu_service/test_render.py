@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from contracts.errors import (
 from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
+from gpu_service.avatars import Avatars
 from gpu_service.data import (
     Box,
     FacePatch,
@@ -32,6 +34,7 @@ from gpu_service.data import (
     Progress,
     SpeechChunk,
 )
+from gpu_service.engines.facewarp.engine import FacewarpEngine
 from gpu_service.media.encode import Encoder, Fragment
 from gpu_service.render import PATCHES_AHEAD, RenderRequest, render
 from gpu_service.timeline import Timeline, shown_frames
@@ -124,6 +127,17 @@ class HeldEngine(MarkingEngine):
             yield patch
 
 
+class PreparedEngine(TrackedEngine):
+    """Counts how often it prepares."""
+
+    def __init__(self) -> None:
+        self.num_prepared = 0
+
+    def prepare(self, track: FaceTrack, options: LipSyncOptions, progress: Progress) -> Any:
+        self.num_prepared += 1
+        return super().prepare(track, options, progress)
+
+
 def threads() -> list[str]:
     """The threads that a render has started and left behind."""
     return [each.name for each in threading.enumerate() if each.name.startswith(("draw", "decode"))]
@@ -141,12 +155,13 @@ class Road:
         speech: bytes | None = None,
         marks: tuple[PhonemeMark, ...] | None = None,
         file: Path | None = None,
+        avatars: Avatars | None = None,
     ) -> None:
         self.records: list[Record] = []
         self.payloads: list[bytes] = []
         speech = wav(tone(seconds, 16_000), 16_000) if speech is None else speech
         request = RenderRequest(face, speech, options, marks)
-        self.report: RenderReport = render(request, engine, self._emit, file)
+        self.report: RenderReport = render(request, engine, self._emit, file, avatars=avatars)
         self.data = file.read_bytes() if file else b"".join(self.payloads)
 
     def _emit(self, record: Record, payload: bytes) -> None:
@@ -422,3 +437,50 @@ def test_silence_lets_a_longer_video_play_on() -> None:
     road = Road(CountingEngine(), 0.2, options=options, face=FILM)
     assert road.report.num_frames == 10
     assert road.report.seconds == pytest.approx(0.4)
+
+
+def test_a_face_that_speaks_again_is_neither_found_nor_prepared_again() -> None:
+    engine, avatars = PreparedEngine(), Avatars(10_000_000)
+    first = Road(engine, avatars=avatars)
+    again = Road(engine, avatars=avatars)
+    longer = Road(engine, 2.0, avatars=avatars)
+    assert engine.num_prepared == 1
+    assert first.report.stage_seconds["track"] > 0
+    for road in (again, longer):
+        assert road.report.stage_seconds["track"] == road.report.stage_seconds["prepare"] == 0
+    assert again.data == first.data
+    assert longer.data == Road(PreparedEngine(), 2.0).data
+    assert again.report.warnings == first.report.warnings
+
+
+@pytest.mark.parametrize("engine", [FacewarpEngine(), CountingEngine()])
+def test_a_kept_avatar_draws_the_same_frames_also_for_renders_at_once(
+    engine: CountingEngine,
+) -> None:
+    avatars, seconds = Avatars(10_000_000), (0.5, 1.0, 0.7, 0.5)
+    with ThreadPoolExecutor(4) as at_once:
+        roads = list(at_once.map(lambda each: Road(engine, each, avatars=avatars), seconds))
+    for road, each in zip(roads, seconds, strict=True):
+        assert road.data == Road(engine, each).data
+    assert sum(road.report.stage_seconds["track"] > 0 for road in roads) == 1
+
+
+@pytest.mark.parametrize("mode", ["loop", "bounce", "cut_off", "silence", "remap"])
+def test_a_video_with_a_kept_avatar_shows_the_same_frames(mode: str) -> None:
+    options = LipSyncOptions.model_validate({"max_height": 384, "length_mode": mode})
+    engine, avatars = PreparedEngine(), Avatars(10_000_000)
+    for seconds in (0.24, 0.8, 0.6, 0.24, 0.8):
+        road = Road(engine, seconds, options, FILM, avatars=avatars)
+        alone = Road(TrackedEngine(), seconds, options, FILM)
+        assert road.report.frames_without_face == alone.report.frames_without_face
+        assert road.data == alone.data
+    assert engine.num_prepared == {"silence": 1, "remap": 3}.get(mode, 2)
+
+
+def test_options_that_shape_the_avatar_have_it_made_anew() -> None:
+    engine, avatars = PreparedEngine(), Avatars(10_000_000)
+    for changed in ({}, {"max_height": 300}, {"fps": 30}, {"face": "0"}, {"seed": 5}):
+        options = OPTIONS.model_copy(update=changed)
+        assert Road(engine, 0.2, options, avatars=avatars).data == Road(engine, 0.2, options).data
+    # With and without being kept; the seed changes nothing of this engine.
+    assert engine.num_prepared == 4 + 5
