@@ -8,7 +8,7 @@ from typing import Protocol
 import requests
 from pydantic import ValidationError
 
-from contracts.errors import Busy, UpstreamError
+from contracts.errors import Busy, JobNotFound, NotFound, UpstreamError
 from contracts.jobs import JobView
 
 SILENCE_SECONDS = 30.0
@@ -66,7 +66,13 @@ def _views(source: Source, job_id: str, deadline: float) -> Iterator[JobView | N
     view = source.job(job_id)
     yield view
     silence_seconds = min(SILENCE_SECONDS, max(0.1, deadline - time.monotonic()))
-    with source.open_events(job_id, view.version, silence_seconds) as response:
+    try:
+        response = source.open_events(job_id, view.version, silence_seconds)
+    except JobNotFound:
+        raise
+    except NotFound as error:
+        raise UpstreamError("the backend tells of no events") from error
+    with response:
         yield from parse_events(response)
 
 

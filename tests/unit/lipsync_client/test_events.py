@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from contracts.errors import JobNotFound, NoFaceFound, UpstreamError
+from contracts.errors import JobNotFound, NoFaceFound, NotFound, UpstreamError
 from contracts.jobs import JobStage, JobState, JobView
 from lipsync_client import BackendUnreachable, LipSync, events
 from tests.fakes.backend import job_view
@@ -75,6 +75,7 @@ def test_an_event_cut_in_half_is_not_taken_for_one() -> None:
     "instead",
     [
         answer("<html>", "404 Not Found", Content_Type="text/html"),
+        answer(NotFound("nothing is there").body().model_dump_json(), "404 Not Found"),
         answer("<html>Welcome</html>", Content_Type="text/html"),
         answer(status="204 No Content"),
         chunked("data: {}\n\n", whole=True),
@@ -82,7 +83,7 @@ def test_an_event_cut_in_half_is_not_taken_for_one() -> None:
         answer("", length=9),
         b"",
     ],
-    ids=["unknown", "page", "nothing", "no job", "no text", "cut", "hung up"],
+    ids=["unknown", "refused", "page", "nothing", "no job", "no text", "cut", "hung up"],
 )
 def test_where_events_do_not_come_the_job_is_polled(instead: bytes) -> None:
     with scripted(shown(running(1)), instead, shown(running(2)), instead, shown(done(3))) as server:
