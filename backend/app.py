@@ -24,6 +24,7 @@ from backend.speech.espeak_voice import EspeakVoices
 from backend.speech.fallback import Speaker
 from backend.speech.gtts_voice import GttsVoices
 from backend.staging.store import MediaStore
+from backend.webhooks import Webhooks
 from contracts.asgi import BodyLimit
 from contracts.problem import ErrorBody
 
@@ -44,11 +45,18 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         database = open_database(settings.sqlalchemy_url)
+        webhooks = Webhooks(
+            database,
+            settings.webhook_secret.get_secret_value(),
+            private=settings.webhook_private,
+        )
         app.state.services = services = _assemble(
-            settings, speaker, JobStore(database, settings.max_queue)
+            settings, speaker, JobStore(database, settings.max_queue), webhooks
         )
         services.worker.start()
+        webhooks.start()
         yield
+        await run_in_threadpool(webhooks.stop)
         await run_in_threadpool(services.worker.stop)
         database.close()
 
@@ -83,7 +91,8 @@ def default_voices(settings: Settings) -> list[TtsProvider]:
     return [GttsVoices(settings.gtts_timeout_seconds), offline] if settings.gtts else [offline]
 
 
-def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore) -> Services:
+def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore, webhooks: Webhooks) -> Services:
+    jobs.on_end.append(lambda session, job: webhooks.record(session, job.callback_url, job.view()))
     media = MediaStore(settings.data_dir / "jobs")
     gpu = GpuClient(
         settings.gpu_url, settings.gpu_token.get_secret_value(), settings.gpu_timeout_seconds
@@ -96,7 +105,7 @@ def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore) -> Services:
         speaker=speaker,
         gpu=gpu,
         worker=worker,
-        generation=Generation(jobs, media, speaker, worker),
+        generation=Generation(jobs, media, speaker, worker, webhooks),
     )
 
 

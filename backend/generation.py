@@ -12,6 +12,7 @@ from backend.speech.fallback import Speaker
 from backend.speech.text import clean
 from backend.staging.probe import probe_face, probe_speech
 from backend.staging.store import MediaStore, write
+from backend.webhooks import Webhooks
 from contracts.errors import LipSyncError
 from contracts.lipsync import LipSyncOptions
 
@@ -29,16 +30,26 @@ class Wish:
     language: str | None = None
     idempotency_key: str | None = None
     """A wish with a key that came before is the same wish."""
+    callback_url: str | None = None
+    """What is told when the job has ended."""
 
 
 class Generation:
     """Takes wishes."""
 
-    def __init__(self, jobs: JobStore, media: MediaStore, speaker: Speaker, worker: Worker) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        media: MediaStore,
+        speaker: Speaker,
+        worker: Worker,
+        webhooks: Webhooks,
+    ) -> None:
         self._jobs = jobs
         self._media = media
         self._speaker = speaker
         self._worker = worker
+        self._webhooks = webhooks
 
     def submit(self, wish: Wish) -> Job:
         """Stage a wish and enqueue its job; a refused wish leaves nothing behind.
@@ -51,6 +62,8 @@ class Generation:
         earlier = self._jobs.foresee(wish.idempotency_key)
         if earlier is not None:
             return earlier
+        if wish.callback_url is not None:
+            self._webhooks.check(wish.callback_url)
         if wish.speech is None:
             with _about("text"):
                 clean(wish.text)
@@ -74,6 +87,7 @@ class Generation:
                 language=wish.language,
                 speech_seconds=seconds,
                 idempotency_key=wish.idempotency_key,
+                callback_url=wish.callback_url,
             )
             accepted = self._jobs.add(job)
         except BaseException:

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
     """Whether Google's online voices may be used; they are sent the text."""
     gtts_timeout_seconds: Annotated[float, Field(gt=0)] = 5.0
     """How long Google's voice may be silent before the offline voice speaks the whole text."""
+    webhook_secret: SecretStr = SecretStr("")
+    """Signs what is posted to a job's `callback_url`; empty refuses jobs that have one."""
+    webhook_private: bool = False
+    """Whether call-backs may go to private and loopback addresses, such as a receiver's on this
+    machine; else whoever may make a video could have this machine post into its own network."""
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:

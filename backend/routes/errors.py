@@ -136,7 +136,7 @@ def _describe(field: str, fault: Any) -> InvalidInput:
 
 def _allowed_fields() -> str:
     names = ", ".join(sorted(LipSyncOptions.model_fields))
-    return f"The fields are image, text or audio, voice, language, {names}."
+    return f"The fields are image, text or audio, voice, language, callback_url, {names}."
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

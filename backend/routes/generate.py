@@ -51,11 +51,18 @@ IdempotencyKey = Annotated[
 ]
 
 
-class FromText(LipSyncOptions):
-    """A face and what it shall say."""
-
+class _Form(LipSyncOptions):
     image: UploadFile
     """Photo or video of a face: JPEG, PNG, WebP, GIF, BMP, TIFF; MP4, WebM, MOV, AVI."""
+    callback_url: Annotated[
+        str | None, Field(max_length=2000, examples=["https://receiver.example/lipsync-done"])
+    ] = None
+    """What is posted a signed message when the job has ended; needs BACKEND_WEBHOOK_SECRET."""
+
+
+class FromText(_Form):
+    """A face and what it shall say."""
+
     text: Annotated[str, Field(examples=["Hello, it is good to see you."])] = ""
     """What to say, at most 5,000 characters."""
     voice: Annotated[str | None, Field(examples=["espeak:en-us"])] = None
@@ -64,11 +71,9 @@ class FromText(LipSyncOptions):
     """BCP 47 tag of the text's language; English when neither it nor a voice is given."""
 
 
-class FromAudio(LipSyncOptions):
+class FromAudio(_Form):
     """A face and the recording that it shall say."""
 
-    image: UploadFile
-    """Photo or video of a face: JPEG, PNG, WebP, GIF, BMP, TIFF; MP4, WebM, MOV, AVI."""
     audio: UploadFile
     """Speech: WAV, MP3, M4A, FLAC, Ogg, or a video's sound track; at most 10 minutes."""
 
@@ -91,6 +96,7 @@ async def generate_from_text(
         language=form.language,
         options=_options(form),
         idempotency_key=idempotency_key,
+        callback_url=form.callback_url,
     )
     return await _generate(wish, prefer, services)
 
@@ -111,6 +117,7 @@ async def generate_from_audio(
         speech=form.audio.file,
         options=_options(form),
         idempotency_key=idempotency_key,
+        callback_url=form.callback_url,
     )
     return await _generate(wish, prefer, services)
 

@@ -293,7 +293,7 @@ def test_openapi_describes_both_doors_with_examples_and_problems(url):
         door = api["paths"][f"/generate-from-{path}"]["post"]
         form = door["requestBody"]["content"]["multipart/form-data"]["schema"]
         fields = schemas[form["$ref"].rpartition("/")[2]]["properties"]
-        assert set(fields) == {"image", *extra, *LipSyncOptions.model_fields}
+        assert set(fields) == {"image", "callback_url", *extra, *LipSyncOptions.model_fields}
         assert all(field.get("description") for field in fields.values())
         assert "video/mp4" in door["responses"]["200"]["content"]
         assert list(door["responses"]["422"]["content"]) == [PROBLEM_JSON]
