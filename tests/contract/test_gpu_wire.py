@@ -1,15 +1,12 @@
 """The GPU host over a real loopback socket, as its callers meet it."""
 
 import dataclasses
-import io
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import av
 import pytest
 import requests
 
@@ -22,7 +19,6 @@ from contracts.records import (
     EndRecord,
     ErrorRecord,
     EventRecord,
-    Framed,
     InitRecord,
     MediaRecord,
     ProgressRecord,
@@ -35,20 +31,26 @@ from tests.fakes.gated_engine import GatedEngine
 from tests.fakes.serving import serving
 from tests.fakes.uploads import huge_png
 from tests.fakes.weighty_engine import WEIGHTY, Weighty, install
-from tests.media import SAMPLES, media_file, picture, saved, tone, wav
+from tests.host_calls import (
+    FAKES,
+    PORTRAIT,
+    SPEECH,
+    TIMEOUT,
+    health,
+    num_pictures,
+    post,
+    problem,
+    records_of,
+    wait_until,
+)
+from tests.media import media_file, picture, saved, tone, wav
 
-KNOWN = {
-    "counting": "tests.fakes.engine:CountingEngine",
-    "gated": "tests.fakes.gated_engine:GatedEngine",
-    "broken": "tests.fakes.gated_engine:BrokenEngine",
+KNOWN = FAKES | {
     "absent": "gpu_service.no_such_module:Engine",
     "wav2lip": ENGINES["wav2lip"],
 }
-PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()
-SPEECH = wav(tone(1.0, 16_000), 16_000)
 TOKEN = "canary-7f3a"
 MAX_UPLOAD_BYTES = 20_000_000
-TIMEOUT = 60
 
 
 @pytest.fixture(scope="module")
@@ -73,61 +75,6 @@ def gated(host: str) -> Iterator[GatedEngine]:
     yield engine
     engine.gate.set()
     wait_until(lambda: health(host)["renders_running"] == 0)
-
-
-def health(url: str) -> dict[str, Any]:
-    answer: dict[str, Any] = requests.get(f"{url}/health", timeout=TIMEOUT).json()
-    return answer
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Ask again and again; each condition here asks a server, which paces it."""
-    for _ in range(20_000):
-        if condition():
-            return
-    raise AssertionError("it never came true")
-
-
-def post(
-    url: str,
-    engine: str = "counting",
-    *,
-    face: bytes = PORTRAIT,
-    speech: bytes = SPEECH,
-    accept: str = "video/mp4",
-    fields: dict[str, str] | None = None,
-    **headers: str,
-) -> requests.Response:
-    options = LipSyncOptions(engine=engine, max_height=384)
-    return requests.post(
-        f"{url}/render",
-        files={"face": face, "speech": speech},
-        data={"options": options.model_dump_json()} | (fields or {}),
-        headers={"Accept": accept, **headers},
-        timeout=TIMEOUT,
-        stream=accept == RECORDS_MEDIA_TYPE,
-    )
-
-
-def records_of(answer: requests.Response) -> list[Framed]:
-    assert answer.headers["Content-Type"] == RECORDS_MEDIA_TYPE
-    return list(decode_records(answer.iter_content(chunk_size=None)))
-
-
-def num_pictures(data: bytes) -> int:
-    with av.open(io.BytesIO(data)) as video:
-        return sum(1 for _ in video.decode(video=0))
-
-
-def problem(answer: requests.Response, status: int, code: str) -> dict[str, Any]:
-    assert (answer.status_code, answer.json().get("code")) == (status, code)
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    body: dict[str, Any] = answer.json()
-    assert body["status"] == status
-    assert body["detail"]
-    assert body["hint"]
-    assert len(body["request_id"]) == 32
-    return body
 
 
 def test_a_render_answers_with_one_mp4(host: str) -> None:
