@@ -15,6 +15,7 @@ FAKES = {
     "counting": "tests.fakes.engine:CountingEngine",
     "gated": "tests.fakes.gated_engine:GatedEngine",
     "broken": "tests.fakes.gated_engine:BrokenEngine",
+    "held": "tests.fakes.gated_engine:HeldEngine",
 }
 """Engines by name, as `create_app` takes them."""
 PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()

@@ -54,3 +54,27 @@ class BrokenEngine(CountingEngine):
             if patch.frame_index == 5:
                 raise ZeroDivisionError("a bug of the engine")
             yield patch
+
+
+class HeldEngine(CountingEngine):
+    """Waits in mid-render while its gate is shut; says what it has begun."""
+
+    info = CountingEngine.info.model_copy(update={"name": "held"})
+    latest: "HeldEngine"
+
+    def __init__(self) -> None:
+        type(self).latest = self
+        self.gate = threading.Event()
+        self.gate.set()
+        self.reached = threading.Event()
+        self.num_renders = 0
+
+    def render(
+        self, avatar: Fraction, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        self.num_renders += 1
+        for patch in super().render(avatar, speech, options):
+            if patch.frame_index == 50:
+                self.reached.set()
+                assert self.gate.wait(LONGEST_WAIT_SECONDS), "nobody opened the gate"
+            yield patch
