@@ -20,6 +20,9 @@ class Engine(Protocol[AvatarT]):
     def prepare(self, track: FaceTrack, options: LipSyncOptions, progress: Progress) -> AvatarT:
         """Do once what every frame of this face needs.
 
+        What it gives is kept for the face's next speech, by the options that `info.options` names,
+        and several renders may use it at once: nothing changes it.
+
         Raises:
             NoFaceFound: No source frame shows a face that the engine can use.
         """

@@ -1,6 +1,7 @@
 """What every engine must hold to, whatever it draws."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -101,6 +102,19 @@ def test_two_renders_at_once_do_not_disturb_each_other(prepared: Prepared, speec
         patch for patch, _ in zip(prepared.render([SpeechChunk(speech)]), other, strict=True)
     ]
     assert_same_patches(together, alone)
+
+
+def test_one_avatar_serves_several_threads_at_once(prepared: Prepared, speech: Samples) -> None:
+    speeches = [speech, babble(1.6, seed=1), silence(1.6), speech]
+
+    def rendered(samples: Samples) -> list[FacePatch]:
+        return list(prepared.render([SpeechChunk(samples)]))
+
+    alone = [rendered(samples) for samples in speeches]
+    with ThreadPoolExecutor(len(speeches)) as threads:
+        together = list(threads.map(rendered, speeches))
+    for patches, expected in zip(together, alone, strict=True):
+        assert_same_patches(patches, expected)
 
 
 def test_a_frame_comes_as_soon_as_its_look_ahead_was_taken(
