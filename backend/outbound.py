@@ -50,6 +50,8 @@ def post(url: str, body: bytes, headers: dict[str, str], *, private: bool) -> in
         connection.request("POST", path, body, headers)
         response = connection.getresponse()
         response.read(MAX_ANSWER_BYTES)
+        if connection.aborted:  # its end was taken for the answer's
+            raise TimeoutError(f"it took longer than {TRY_SECONDS:.0f} s")
         return response.status
     finally:
         end.cancel()
@@ -80,6 +82,7 @@ class _Connection(http.client.HTTPConnection):
         super().__init__(parts.hostname or "", port, timeout=TRY_SECONDS)
         self._private = private
         self._deadline = time.monotonic() + TRY_SECONDS
+        self.aborted = False
 
     def connect(self) -> None:
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
@@ -113,6 +116,7 @@ class _Connection(http.client.HTTPConnection):
 
     def abort(self) -> None:
         """End whatever it waits for; called from another thread."""
+        self.aborted = True
         try:
             # SSLSocket's own would take the encryption away from whoever reads at this moment.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)

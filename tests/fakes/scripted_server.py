@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class ScriptedServer:
@@ -13,6 +13,19 @@ class ScriptedServer:
         self.url = url
         self.requests: list[str] = []
         self.bodies: list[bytes] = []
+        self._asked = threading.Condition()
+
+    def take(self, head: str, body: bytes) -> None:
+        """Note a request."""
+        with self._asked:
+            self.requests.append(head)
+            self.bodies.append(body)
+            self._asked.notify_all()
+
+    def wait_for(self, num_requests: int) -> None:
+        """Until so many requests have come."""
+        with self._asked:
+            assert self._asked.wait_for(lambda: len(self.bodies) >= num_requests, 30)
 
 
 def answer(
@@ -50,9 +63,9 @@ def scripted(*scripts: bytes) -> Iterator[ScriptedServer]:
                     while line.strip():
                         head.append(line := file.readline())
                     text = b"".join(head).decode()
-                    server.requests.append(text)
-                    server.bodies.append(file.read(_length(text)))
-                    connection.sendall(script)
+                    server.take(text, file.read(_length(text)))
+                    with suppress(OSError):  # who has seen enough may hang up
+                        connection.sendall(script)
             listener.close()
 
         thread = threading.Thread(target=serve)
