@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contracts.hosts import is_loopback
+from contracts.errors import InvalidInput
+from contracts.hosts import host_url, is_loopback
 from contracts.limits import MAX_UPLOAD_BYTES
 
 
@@ -33,17 +34,27 @@ class Settings(BaseSettings):
     """Web origins besides its own whose pages may call the backend, comma-separated, such as
     https://studio.example behind a proxy that rewrites Host."""
     gpu_url: str = "http://127.0.0.1:9000"
-    """Where the GPU host answers: this machine, a cloud machine, or a tunnel's address."""
+    """Where a GPU host answers: this machine, a cloud machine, or a tunnel's address; others can be
+    added while the backend runs. Empty names none."""
     gpu_token: SecretStr = SecretStr("")
     """The GPU_TOKEN of that GPU host."""
-    gpu_timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
-    """How long the GPU host may stay silent before a render is given up."""
+    gpu_timeout_seconds: Annotated[float, Field(gt=0)] = 45.0
+    """How long it is tried to resume a connection to a GPU host before the job moves on. The host
+    stops a render that nobody has listened to for 60 seconds."""
+    gpu_plain_http: bool = False
+    """Whether GPU hosts beyond this machine may be added with http:// addresses, over which the
+    token and the faces can be read by everybody on the way."""
     data_dir: Path = Path(".data/backend")
     """Where uploads, results and the job database are kept."""
     database_url: str = ""
     """SQLAlchemy URL of the job database; empty keeps SQLite in the data directory."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many jobs are made at the same time."""
+    """How many jobs are made at the same time, if the GPU hosts have room for so many."""
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """A job has failed when its engine failed, or its GPU host died, so often."""
+    lease_seconds: Annotated[float, Field(ge=3)] = 15.0
+    """When a backend has been silent for so long, another one that uses the same database takes up
+    its jobs."""
     max_queue: Annotated[int, Field(ge=1)] = 50
     """How many jobs may wait; further requests are told to come back later."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
@@ -57,6 +68,14 @@ class Settings(BaseSettings):
     webhook_private: bool = False
     """Whether call-backs may go to private and loopback addresses, such as a receiver's on this
     machine; else whoever may make a video could have this machine post into its own network."""
+
+    @field_validator("gpu_url")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        try:
+            return host_url(text) if text else ""
+        except InvalidInput as error:
+            raise ValueError(f"{error.detail}. {error.hint}") from None
 
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from datetime import datetime
 from typing import Annotated, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -16,6 +16,8 @@ _CONNECTION = re.compile(
     r"lipsync://(?:(?P<token>[^@/\s]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
     r"(?P<port>:\d{1,5})?/?"
 )
+_HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+_PATH = re.compile(r"[A-Za-z0-9._~/%-]*")
 
 
 def is_loopback(host: str) -> bool:
@@ -55,13 +57,51 @@ def parse_connection(text: str) -> Connection:
     )
 
 
+def host_name(url: str) -> str:
+    """What to call a GPU host that has no name: its address without the scheme."""
+    return url.partition("://")[2] or url
+
+
+def host_url(text: str) -> str:
+    """The address of a GPU host in its one form.
+
+    Raises:
+        InvalidInput: It is none, or holds what could end up in a log.
+    """
+    wrong = InvalidInput(
+        "this is no address of a GPU host",
+        hint="It looks like https://host.example, with a port or a path if need be.",
+        field="url",
+    )
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise InvalidInput(
+            "the address holds more than a host, a port and a path",
+            hint="Leave out user, password and query; a token has a field of its own.",
+            field="url",
+        )
+    hostname = (parts.hostname or "").lower()
+    if parts.scheme not in ("http", "https") or port == 0 or not _HOST.fullmatch(hostname):
+        raise wrong
+    if not _PATH.fullmatch(parts.path):
+        raise wrong
+    shown = f"[{hostname}]" if ":" in hostname else hostname
+    if port not in (None, {"http": 80, "https": 443}[parts.scheme]):
+        shown += f":{port}"
+    return f"{parts.scheme}://{shown}{parts.path.rstrip('/')}"
+
+
 class NewGpuHost(BaseModel):
     """A GPU host to add: a connection string, or an address with its token."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: Annotated[str, Field(max_length=60, examples=["Colab"])] = ""
-    """For people; the address's host name when empty."""
+    """For people; the address without its scheme when empty."""
     connection: Annotated[str, Field(max_length=600, examples=["lipsync://token@host.example"])] = (
         ""
     )

@@ -3,6 +3,7 @@ from pydantic import ValidationError
 
 from backend.settings import Settings
 from contracts.hosts import is_loopback
+from contracts.settings_faults import settings_faults
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"])
@@ -32,3 +33,18 @@ def test_the_job_database_lies_in_the_data_directory_unless_named(tmp_path):
     assert ours.sqlalchemy_url == f"sqlite:///{tmp_path.as_posix()}/jobs.sqlite3"
     theirs = Settings(_env_file=None, database_url="postgresql://db/jobs")
     assert theirs.sqlalchemy_url == "postgresql://db/jobs"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("https://GPU.example/", "https://gpu.example"), ("", ""), ("http://gpu:9000", None)],
+)
+def test_the_gpu_hosts_address_is_kept_in_one_form(given, kept):
+    assert Settings(_env_file=None, gpu_url=given).gpu_url == (given if kept is None else kept)
+
+
+def test_a_gpu_hosts_address_that_holds_a_secret_is_refused_without_telling_it():
+    with pytest.raises(ValidationError) as refusal:
+        Settings(_env_file=None, gpu_url="https://me:canary@gpu.example")
+    assert "canary" not in settings_faults(refusal.value, "BACKEND_")
+    assert "more than a host" in settings_faults(refusal.value, "BACKEND_")
