@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -46,7 +46,17 @@ class Changes:
         self._jobs = jobs
         self._lock = threading.Lock()
         self._bells: defaultdict[str, set[_Bell]] = defaultdict(set)
+        self.closed = False
+        """Whether followers are to go, because the backend stops."""
         jobs.on_change.append(self.ring)
+
+    def close(self) -> None:
+        """Send every follower away; a connection that stays open would hold up the stop."""
+        self.closed = True
+        with self._lock:
+            job_ids = list(self._bells)
+        for job_id in job_ids:
+            self.ring(job_id)
 
     def ring(self, job_id: str) -> None:
         """Wake those who follow a job; also for what is not in the database, such as fragments."""
@@ -72,8 +82,10 @@ class Changes:
                 if not self._bells[job_id]:
                     del self._bells[job_id]
 
-    async def follow(self, job_id: str, seen: int | None = None) -> AsyncIterator[JobView]:
+    async def follow(self, job_id: str, seen: int | None = None) -> AsyncGenerator[JobView, None]:
         """The job now and after each change, until it has ended; changes in between may merge.
+
+        Ends early when the backend stops.
 
         Args:
             job_id: Which job.
@@ -88,6 +100,6 @@ class Changes:
                 if view.version != seen:
                     seen = view.version
                     yield view
-                if view.state.final:
+                if view.state.final or self.closed:
                     return
                 await bell.wait(POLL_SECONDS)

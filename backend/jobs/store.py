@@ -212,9 +212,10 @@ class JobStore:
             return list(session.scalars(wanted.order_by(Job.finished_at, Job.id)))
 
     def known(self, job_ids: Iterable[str]) -> set[str]:
-        """Those of the ids that are jobs."""
+        """Those of the ids that are jobs whose media have not expired."""
+        wanted = select(Job.id).where(Job.id.in_(list(job_ids)), Job.expired.is_(False))
         with self._database.reading() as session:
-            return set(session.scalars(select(Job.id).where(Job.id.in_(list(job_ids)))))
+            return set(session.scalars(wanted))
 
     def _tell(self, job_id: str) -> None:
         for listener in self.on_change:

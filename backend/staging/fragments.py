@@ -8,6 +8,7 @@ name of its own: who reads the old one never gets a byte of the new.
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -129,6 +130,11 @@ class Fragments:
     def complete(self) -> bool:
         """Whether the last fragment has come."""
         return self._stream.report is not None
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long ago the last record came."""
+        return max(0.0, time.time() - self._media.fragments_index.stat().st_mtime)
 
     @property
     def abandoned(self) -> bool:
@@ -293,6 +299,11 @@ class FragmentsReader:
     def complete(self) -> bool:
         """Whether nothing comes after `num_bytes`."""
         return self._stream.report is not None
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nothing more is expected of it, see `Fragments.abandon`."""
+        return self._stream.abandoned
 
     def refresh(self) -> None:
         """Look what has come since."""

@@ -32,7 +32,7 @@ _IMAGES = (
     (re.compile(rb"II\*\0|MM\0\*"), "TIFF"),
 )
 # None of these containers points to other files, as playlists and concat lists do.
-_CONTAINERS = (
+CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,mpeg,asf,"
     "wav,w64,mp3,aac,flac,ogg,aiff,au,caf,amr,ac3,wv"
 )
@@ -125,7 +125,7 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _open_container(path: Path, head: bytes, role: str) -> InputContainer:
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         return av.open(path, options=options)
     except (av.error.FFmpegError, ValueError) as error:

@@ -2,6 +2,8 @@
 
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -45,8 +47,30 @@ class MediaStore:
         return JobMedia(self._root / job_id)
 
     def remove(self, job_id: str) -> None:
-        """Delete whatever a job has on disk."""
-        shutil.rmtree(self.of(job_id).folder, ignore_errors=True)
+        """Delete whatever a job has on disk; a worker that still writes there finds no folder."""
+        folder = self.of(job_id).folder
+        gone = self._root / f".gone-{uuid.uuid4().hex}"
+        # Windows renames no folder in which a file is open; what is left there is swept later.
+        with suppress(OSError):
+            folder = folder.rename(gone)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def num_bytes(self, job_id: str) -> int:
+        """How much room a job's files take."""
+        num_bytes = 0
+        with suppress(OSError):
+            for path in self.of(job_id).folder.iterdir():
+                num_bytes += path.stat().st_size
+        return num_bytes
+
+    def untouched_since(self, moment: float) -> Iterator[str]:
+        """Names of the folders in which nothing has come or gone since then, in Unix seconds."""
+        if not self._root.is_dir():
+            return
+        for folder in self._root.iterdir():
+            with suppress(FileNotFoundError):
+                if folder.stat().st_mtime < moment:
+                    yield folder.name
 
 
 def write(upload: IO[bytes], path: Path) -> None:

@@ -1,0 +1,84 @@
+"""A picture of a job for lists: its video's first frame, or the face while there is no video."""
+
+import io
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final
+
+import av
+import av.error
+from PIL import Image, ImageOps
+
+from backend.staging.fragments import FragmentsReader
+from backend.staging.probe import CONTAINERS
+from backend.staging.store import JobMedia
+
+MAX_SIDE: Final = 512
+_FIRST_FRAME_BYTES: Final = 4_000_000
+"""A first frame lies within these, and the second is not needed."""
+_one_at_a_time = threading.Lock()
+"""A list asks for twenty at once, and a photo may decode to 75 MB."""
+
+
+def poster(media: JobMedia) -> Path | None:
+    """A job's JPEG, of at most 512 pixels a side; made once, from what there is at first.
+
+    Returns:
+        None where there is no picture, as once the media are gone.
+    """
+    if media.poster.exists():
+        return media.poster
+    with _one_at_a_time:
+        for picture in (_of_fragments, _of_photo, _of_video):
+            if media.poster.exists() or _made(picture, media):
+                return media.poster
+    return None
+
+
+def _made(picture: Callable[[JobMedia], Image.Image], media: JobMedia) -> bool:
+    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        image = picture(media)
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
+        _write(image, media.poster)
+        return True
+    return False
+
+
+def _of_fragments(media: JobMedia) -> Image.Image:
+    begin = FragmentsReader(media).read(0, _FIRST_FRAME_BYTES)
+    return _first_frame(io.BytesIO(begin), "mov,mp4,m4a,3gp,3g2,mj2")
+
+
+def _of_photo(media: JobMedia) -> Image.Image:
+    formats = ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]
+    with Image.open(media.face, formats=formats) as photo:
+        # Before anything is decoded: a JPEG is read at a fraction of its size.
+        photo.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
+        return ImageOps.exif_transpose(photo).convert("RGB")
+
+
+def _of_video(media: JobMedia) -> Image.Image:
+    with media.face.open("rb") as file:
+        return _first_frame(file, CONTAINERS)
+
+
+def _first_frame(file: IO[bytes], formats: str) -> Image.Image:
+    try:
+        with av.open(file, options={"format_whitelist": formats}) as container:
+            frame = next(container.decode(video=0))
+            # The display matrix turns counter-clockwise, as Pillow does.
+            return frame.to_image().rotate(frame.rotation, expand=True)
+    except (av.error.FFmpegError, StopIteration, IndexError) as error:
+        raise ValueError("no frame") from error
+
+
+def _write(image: Image.Image, path: Path) -> None:
+    unfinished = path.with_name(f"poster-{uuid.uuid4().hex[:8]}.part")
+    try:
+        image.save(unfinished, "JPEG", quality=85)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
