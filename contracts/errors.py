@@ -406,6 +406,14 @@ class GpuTimeout(UpstreamError):
     default_hint = "Try again; check the GPU host's log and the tunnel."
 
 
+class GpuHostDied(UpstreamError):
+    """The GPU host was restarted in the middle of a render."""
+
+    code = "GPU_HOST_DIED"
+    title = "The GPU host died while it rendered"
+    default_hint = "Look at the GPU host's log, and whether its memory is enough for this video."
+
+
 class GpuRefused(UpstreamError):
     """The GPU host does not accept the backend's token."""
 

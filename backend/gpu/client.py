@@ -1,233 +1,152 @@
 """What the backend asks of a GPU host, over HTTP."""
 
-import json
 import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from typing import TypeVar
 
-import requests
-from pydantic import TypeAdapter, ValidationError
-from requests.auth import AuthBase
-from requests_toolbelt import MultipartEncoder
-from urllib3.exceptions import NameResolutionError, NewConnectionError, ReadTimeoutError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from contracts.catalogue import from_body
-from contracts.errors import (
-    Busy,
-    Cancelled,
-    GpuAnswerBroken,
-    GpuRefused,
-    GpuTimeout,
-    GpuUnreachable,
-    LipSyncError,
-    MethodNotAllowed,
-    NotFound,
-    OriginRefused,
-)
-from contracts.hosts import is_loopback
-from contracts.lipsync import EngineStatus, LipSyncOptions
-from contracts.marks import PhonemeMark
-from contracts.records import RECORDS_MEDIA_TYPE, EndRecord, ErrorRecord, Framed, decode_records
+from backend.gpu.rendering import OnRestart, Patience, Rendering, RenderOrder
+from backend.gpu.stop import Stop
+from backend.gpu.transport import Wire, line_to, no_gpu_host
+from backend.staging.fragments import Fragments
+from contracts.errors import LipSyncError, RenderNotFound
+from contracts.lipsync import EngineStatus
+from contracts.records import Framed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_SECONDS = 5.0
-MAX_BUSY_ANSWERS = 5
-"""How often a busy host is asked again."""
-MAX_RETRY_AFTER_SECONDS = 30.0
-_BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
-_ELSEWHERE = (NotFound.code, MethodNotAllowed.code, OriginRefused.code)
 _ENGINES = TypeAdapter(list[EngineStatus])
-_MARKS = TypeAdapter(list[PhonemeMark])
 
 
-@dataclass(frozen=True)
-class RenderOrder:
-    """What one render needs."""
+class HostHealth(BaseModel):
+    """What a GPU host says of itself; hosts of other versions may say less or more."""
 
-    key: str
-    """Names the render, so that asking again joins it."""
-    face: Path
-    speech: Path
-    options: LipSyncOptions
-    marks: Sequence[PhonemeMark] | None = None
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    device: str = ""
+    """What its engines run on."""
+    engines_ready: tuple[str, ...]
+    """Names of the engines that can render now."""
+    renders_running: int = 0
+    renders_max: int = 1
+    """How many it makes at the same time."""
+    renders_waiting: int = 0
 
 
-class _Bearer(AuthBase):
-    # An auth object, because a header set by hand loses against a .netrc entry.
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+_HEALTH = TypeAdapter(HostHealth)
 
 
 class GpuClient:
-    """Client of one GPU host; safe to use from several threads."""
+    """Client of one GPU host; safe to use from several threads.
 
-    def __init__(self, url: str, token: str, timeout_seconds: float) -> None:
+    Args:
+        url: Where it answers.
+        token: Its GPU_TOKEN.
+        timeout_seconds: How long resuming a render is tried while nothing new comes.
+        stall_seconds: Silence after which a connection is taken for dead; hosts tell of their
+            progress every 2 s.
+        pause_seconds: Before the first try to resume; each further pause is longer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        timeout_seconds: float = 60.0,
+        *,
+        stall_seconds: float = 10.0,
+        pause_seconds: float = 0.25,
+    ) -> None:
         self.url = url.rstrip("/")
-        self._auth = _Bearer(token)
-        self._timeout_seconds = timeout_seconds
+        self._token = token
+        self._patience = Patience(timeout_seconds, stall_seconds, pause_seconds)
 
     def engines(self) -> list[EngineStatus]:
         """The host's engines, in its order.
 
         Raises:
-            GpuUnreachable: The host does not answer.
+            GpuUnreachable: No GPU host answers.
             GpuRefused: It does not accept our token.
         """
-        with self._session() as session, gpu_errors(self.url):
-            answer = session.get(f"{self.url}/engines", timeout=CONNECT_TIMEOUT_SECONDS)
-            self._check(answer)
-            body = answer.content
-        try:
-            return _ENGINES.validate_json(body)
-        except ValidationError as error:
-            raise GpuAnswerBroken(f"what answers at {self.url} is no GPU host") from error
+        return self._ask("/engines", _ENGINES)
 
-    def render(self, order: RenderOrder, stop: threading.Event) -> Iterator[Framed]:
-        """Have a face speak.
+    def health(self) -> HostHealth:
+        """How the host does; it tells without a token.
 
-        A busy host is asked again after the time that it names. Once records flow nothing is
-        repeated here, because the caller may have used them.
+        Raises:
+            GpuUnreachable: No GPU host answers.
+        """
+        return self._ask("/health", _HEALTH)
+
+    def cancel(self, key: str) -> bool:
+        """Have the host stop a render and forget it.
+
+        Returns:
+            Whether it knew the render.
+
+        Raises:
+            LipSyncError: It could not be told.
+        """
+        with line_to(self.url, self._token) as line:
+            try:
+                line.ask("DELETE", f"/render/{key}")
+            except RenderNotFound:
+                return False
+        return True
+
+    def render(
+        self, order: RenderOrder, fragments: Fragments, stop: Stop, on_restart: OnRestart
+    ) -> Iterator[Framed]:
+        """Have a face speak, and go on with what the host renders already.
+
+        A connection that breaks or stalls is opened again and goes on where it was, also in
+        another process that opened the same fragments. Where the host does not know the render any
+        more, the fragments start over.
 
         Args:
             order: What to render.
-            stop: Ends waiting, and the render at its next record.
+            fragments: Take the video; a record is in them before it is yielded.
+            stop: Ends it at any moment, and the host's work, too, unless it was detached.
+            on_restart: Is told when the host died in the middle, before the render begins anew.
+                What it raises ends the render.
 
         Yields:
-            The host's records, the last of them an EndRecord.
+            Progress, events, and what was new to the fragments, at last an EndRecord; that alone
+            where the fragments are complete already.
 
         Raises:
-            LipSyncError: The host's own error, or what went wrong between it and us.
+            LipSyncError: The host's own error; the next call has it render anew.
+            EngineBusy: It was busy each time it was asked.
+            GpuUnreachable: Nobody is there, or the connection can't be resumed.
+            GpuTimeout: The host is silent, each time it is asked.
             Cancelled: `stop` was set.
         """
-        with ExitStack() as stack:
-            session = stack.enter_context(self._session())
-            answer = stack.enter_context(
-                self._patiently(lambda: self._post_render(session, order), stop)
-            )
-            yield from self._records(answer, stop)
-
-    def _post_render(self, session: requests.Session, order: RenderOrder) -> requests.Response:
-        with order.face.open("rb") as face, order.speech.open("rb") as speech:
-            fields: dict[str, Any] = {
-                "face": ("face", face, "application/octet-stream"),
-                "speech": ("speech", speech, "application/octet-stream"),
-                "options": order.options.model_dump_json(),
-            }
-            if order.marks is not None:
-                fields["marks"] = _MARKS.dump_json(list(order.marks)).decode()
-            body = MultipartEncoder(fields)
-            with gpu_errors(self.url):
-                answer = session.post(
-                    f"{self.url}/render",
-                    data=body,
-                    headers={
-                        "Accept": RECORDS_MEDIA_TYPE,
-                        "Content-Type": body.content_type,
-                        "Idempotency-Key": order.key,
-                    },
-                    timeout=(CONNECT_TIMEOUT_SECONDS, self._timeout_seconds),
-                    allow_redirects=False,
-                    stream=True,
-                )
-        self._check(answer)
-        return answer
-
-    def _patiently(self, ask: Callable[[], T], stop: threading.Event) -> T:
-        for _ in range(MAX_BUSY_ANSWERS):
-            try:
-                return ask()
-            except Busy as busy:
-                asked = busy.retry_after_seconds
-                seconds = min(1.0 if asked is None else asked, MAX_RETRY_AFTER_SECONDS)
-                log.info("the GPU host is busy, asking again in %.1f s", seconds)
-                if stop.wait(seconds):
-                    raise Cancelled("stopped while the GPU host was busy") from busy
-        return ask()
-
-    def _records(self, answer: requests.Response, stop: threading.Event) -> Iterator[Framed]:
-        with gpu_errors(self.url):
-            # A chunk is what one read of the socket gives, so that records come without delay.
-            for framed in decode_records(answer.iter_content(chunk_size=None)):
-                if stop.is_set():
-                    raise Cancelled("stopped while the GPU host was rendering")
-                if isinstance(framed.record, ErrorRecord):
-                    error = framed.record.error
-                    raise from_body(error.model_dump(), error.status)
-                yield framed
-                if isinstance(framed.record, EndRecord):
-                    return
-        raise GpuAnswerBroken("the GPU host's answer ended before the video did")
-
-    @contextmanager
-    def _session(self) -> Iterator[requests.Session]:
-        with requests.Session() as session:
-            session.auth = self._auth
-            # ngrok shows browsers a warning page first; any value of this header skips it.
-            session.headers["ngrok-skip-browser-warning"] = "1"
-            # A proxy from the environment can't reach this machine's own loopback.
-            session.trust_env = not is_loopback(urlsplit(self.url).hostname or "")
-            yield session
-
-    def _check(self, answer: requests.Response) -> None:
-        if answer.status_code == requests.codes.ok:
-            return
-        with answer:
-            raise self._error(answer)
-
-    def _error(self, answer: requests.Response) -> LipSyncError:
-        if answer.status_code == requests.codes.unauthorized:
-            return GpuRefused(f"the GPU host at {self.url} refuses the token")
+        wire = Wire(self._patience.stall_seconds)
+        ended = False
         try:
-            body = json.loads(answer.content)
-        except ValueError:
-            body = None
-        # The last are what another service of ours would say at this address.
-        if not isinstance(body, dict) or body.get("code") in (None, *_ELSEWHERE):
-            return GpuAnswerBroken(
-                f"what answers {answer.status_code} at {self.url} is no GPU host",
-                hint="Check BACKEND_GPU_URL and the tunnel.",
-            )
-        error = from_body(body, answer.status_code)
-        retry_after = answer.headers.get("Retry-After", "")
-        error.retry_after_seconds = float(retry_after) if retry_after.isdigit() else None
-        return error
+            with line_to(self.url, self._token, wire) as line, stop.cutting(wire.cut):
+                yield from Rendering(
+                    line, order, fragments, self._patience, stop, on_restart
+                ).records()
+            ended = True
+        finally:
+            if stop.is_set() and not (ended or stop.detached):
+                fragments.abandon()
+                self._try_to_cancel(order.key)
 
+    def _try_to_cancel(self, key: str) -> None:
+        try:
+            self.cancel(key)
+        except LipSyncError as error:
+            # It stops by itself when nobody has listened for a minute.
+            log.warning("the GPU host could not be told to stop %s: %s", key, error.detail)
 
-@contextmanager
-def gpu_errors(url: str) -> Iterator[None]:
-    """Turn transport failures into ours, so that callers need not know requests."""
-    try:
-        yield
-    except requests.ConnectionError as error:
-        raise _translate(error, url) from error
-    except requests.Timeout as error:
-        raise GpuTimeout(f"the GPU host at {url} stopped answering") from error
-    except _BROKEN as error:
-        raise GpuAnswerBroken("the GPU host stopped in the middle of its answer") from error
-    except requests.RequestException as error:
-        raise GpuUnreachable(f"{url} is no address of a GPU host") from error
-
-
-def _translate(error: requests.ConnectionError, url: str) -> LipSyncError:
-    cause: object = error.args[0] if error.args else None
-    if isinstance(cause, ReadTimeoutError):  # how requests reports silence within a body
-        return GpuTimeout(f"the GPU host at {url} stopped answering")
-    reason = getattr(cause, "reason", cause)
-    unreachable = (NewConnectionError, NameResolutionError)
-    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, unreachable):
-        return GpuUnreachable(f"no GPU host answers at {url}")
-    if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError):
-        return GpuUnreachable(f"no GPU host answers at {url}: the connection is refused on the way")
-    return GpuAnswerBroken("the GPU host broke the connection")
+    def _ask(self, path: str, kind: TypeAdapter[T]) -> T:
+        with line_to(self.url, self._token) as line:
+            body = line.ask("GET", path).content
+        try:
+            return kind.validate_json(body)
+        except ValidationError as error:
+            raise no_gpu_host(self.url) from error

@@ -1,19 +1,21 @@
 """The steps of one job: speak, render, finish."""
 
 import logging
-import threading
 import time
 import wave
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from backend.gpu.client import GpuClient, RenderOrder
+from backend.gpu.client import GpuClient
+from backend.gpu.rendering import RenderOrder
+from backend.gpu.stop import Stop
 from backend.jobs.job import Job
 from backend.jobs.store import JobStore
 from backend.speech.base import Spoken
 from backend.speech.fallback import Speaker
 from backend.staging.finish import finish
+from backend.staging.fragments import Fragments
 from backend.staging.store import JobMedia, MediaStore
 from contracts.errors import GpuAnswerBroken
 from contracts.jobs import JobStage
@@ -36,7 +38,7 @@ class Steps:
         self._speaker = speaker
         self._gpu = gpu
 
-    def make(self, job: Job, stop: threading.Event) -> RenderReport:
+    def make(self, job: Job, stop: Stop) -> RenderReport:
         """Make a running job's video; done over from the start when a process died in between.
 
         Raises:
@@ -52,15 +54,13 @@ class Steps:
             options=LipSyncOptions.model_validate(job.options),
             marks=marks,
         )
-        try:
-            return self._render_and_finish(order, media, stop)
-        finally:
-            media.fragments.unlink(missing_ok=True)
+        with Fragments(media) as fragments:
+            return self._render_and_finish(order, media, fragments, stop)
 
     def _render_and_finish(
-        self, order: RenderOrder, media: JobMedia, stop: threading.Event
+        self, order: RenderOrder, media: JobMedia, fragments: Fragments, stop: Stop
     ) -> RenderReport:
-        report = self._render(order, media, stop)
+        report = self._render(order, fragments, stop)
 
         def rendered(job: Job) -> None:
             job.took(**report.stage_seconds)
@@ -68,12 +68,10 @@ class Steps:
 
         self._jobs.update(order.key, rendered)
         with self._timed(order.key, "finish"):
-            finish(media.fragments, media.video, f"{report.engine} {report.engine_version}")
+            finish(fragments.path, media.video, f"{report.engine} {report.engine_version}")
         return report
 
-    def _speak(
-        self, job: Job, media: JobMedia, stop: threading.Event
-    ) -> Sequence[PhonemeMark] | None:
+    def _speak(self, job: Job, media: JobMedia, stop: Stop) -> Sequence[PhonemeMark] | None:
         self._jobs.update(job.id, lambda job: job.reach(JobStage.SPEAKING))
         with self._timed(job.id, "speak"):
             voices = self._speaker.choose(job.voice_asked, job.language)
@@ -88,15 +86,13 @@ class Steps:
         self._jobs.update(job.id, spoken)
         return speech.spoken.marks
 
-    def _render(self, order: RenderOrder, media: JobMedia, stop: threading.Event) -> RenderReport:
+    def _render(self, order: RenderOrder, fragments: Fragments, stop: Stop) -> RenderReport:
         self._jobs.update(order.key, lambda job: job.reach(JobStage.PREPARING))
         watched = _Watched(self._jobs, order.key)
-        with media.fragments.open("wb") as file:
-            for framed in self._gpu.render(order, stop):
-                file.write(framed.payload)
-                if isinstance(framed.record, EndRecord):
-                    return framed.record.report
-                watched.see(framed)
+        for framed in self._gpu.render(order, fragments, stop, lambda _: None):
+            if isinstance(framed.record, EndRecord):
+                return framed.record.report
+            watched.see(framed)
         raise GpuAnswerBroken("the GPU host's answer ended before the video did")
 
     @contextmanager

@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import Future
 
+from backend.gpu.stop import Stop
 from backend.jobs.job import Job
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
@@ -46,7 +47,7 @@ class Worker:
         self._jobs = jobs
         self._steps = steps
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Future[None]]] = {}
         self._threads = [
@@ -70,7 +71,7 @@ class Worker:
         """
         if self._stop.is_set():
             return
-        self._stop.set()
+        self._stop.detach()
         for _ in self._threads:
             self._queue.put(None)
         deadline = time.monotonic() + timeout_seconds

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 
 import av
 import numpy as np
@@ -243,7 +244,8 @@ def test_file_names_are_never_used(url, data_dir, name):
     answer = requests.post(url + "/generate-from-audio", files=files)
     assert answer.status_code == 200
     folder = data_dir / "jobs" / answer.headers["X-Job-Id"]
-    assert sorted(path.name for path in folder.iterdir()) == ["face", "speech", "video.mp4"]
+    ours = r"face|speech|video\.mp4|poster\.jpg|fragments\.index|fragments-[0-9a-f]{8}\.mp4"
+    assert [path.name for path in folder.iterdir() if not re.fullmatch(ours, path.name)] == []
 
 
 def test_a_gpu_host_that_is_down_is_told(tmp_path):
@@ -260,9 +262,7 @@ def test_a_gpu_host_with_another_token_is_told(tmp_path):
     assert "BACKEND_GPU_TOKEN" in answer.json()["hint"]
 
 
-def test_a_gpu_host_that_dies_within_its_answer_is_told(tmp_path):
-    with gpu_host(dies_after=4) as host, running_backend(tmp_path, host.url) as url:
-        answer = send_text(url)
-        assert_refused(answer, 502, "GPU_ANSWER_BROKEN")
-        kept = sorted(path.name for path in tmp_path.glob("jobs/*/*"))
-    assert kept == ["face", "speech"]
+def test_a_connection_that_breaks_within_the_answer_is_no_concern_of_the_caller(tmp_path):
+    with gpu_host(cuts=[3000, 50]) as host, running_backend(tmp_path, host.url) as url:
+        assert send_text(url).status_code == 200
+        assert len(host.rendered) == 1

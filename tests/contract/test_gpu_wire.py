@@ -1,6 +1,5 @@
 """The GPU host over a real loopback socket, as its callers meet it."""
 
-import dataclasses
 import json
 import logging
 import threading
@@ -10,8 +9,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from backend.gpu.client import GpuClient, RenderOrder
-from contracts.errors import GpuRefused, NoFaceFound
+from backend.gpu.client import GpuClient
+from backend.gpu.rendering import RenderOrder
+from backend.gpu.stop import Stop
+from backend.staging.fragments import Fragments, FragmentsReader
+from backend.staging.store import JobMedia
+from contracts.errors import GpuHostDied, GpuRefused, NoFaceFound
 from contracts.lipsync import EngineStatus, LipSyncOptions
 from contracts.marks import PhonemeMark
 from contracts.records import (
@@ -350,23 +353,39 @@ def test_with_a_token_only_health_is_open(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_the_backends_client_renders_here(host: str, tmp_path: Path) -> None:
-    (tmp_path / "face").write_bytes(PORTRAIT)
-    (tmp_path / "speech").write_bytes(SPEECH)
+    media = JobMedia(tmp_path)
+    media.face.write_bytes(PORTRAIT)
+    media.speech.write_bytes(SPEECH)
     order = RenderOrder(
         key="job-2",
-        face=tmp_path / "face",
-        speech=tmp_path / "speech",
+        face=media.face,
+        speech=media.speech,
         options=LipSyncOptions(max_height=384),
         marks=[PhonemeMark(start=0.0, end=0.1, phoneme="a")],
     )
     client = GpuClient(host, "", TIMEOUT)
     assert {status.info.name for status in client.engines()} == set(KNOWN)
-    records = [framed.record for framed in client.render(order, threading.Event())]
-    assert records[0] == EventRecord(name="engine", value="counting")
-    assert isinstance(records[-1], EndRecord)
-    (tmp_path / "face").write_bytes(saved(picture(300, 300), "PNG"))
-    with pytest.raises(NoFaceFound):
-        list(client.render(dataclasses.replace(order, key="job-3"), threading.Event()))
+    with Fragments(media) as fragments:
+        records = [framed.record for framed in client.render(order, fragments, Stop(), unexpected)]
+        assert records[0] == EventRecord(name="engine", value="counting")
+        assert isinstance(records[-1], EndRecord)
+        assert num_pictures(fragments.path.read_bytes()) == 25
+        assert FragmentsReader(media).codecs().startswith("avc1.")
+    media.face.write_bytes(saved(picture(300, 300), "PNG"))
+    (tmp_path / "other").mkdir()
+    with Fragments(JobMedia(tmp_path / "other")) as fragments, pytest.raises(NoFaceFound):
+        # With the same key: what the host still keeps under it is of no more use.
+        list(client.render(order, fragments, Stop(), unexpected))
+
+
+def unexpected(died: GpuHostDied) -> None:
+    raise AssertionError(died)
+
+
+def test_the_backends_client_hears_how_the_host_does(host: str) -> None:
+    told = GpuClient(host, "", TIMEOUT).health()
+    assert (told.device, told.renders_max, told.renders_waiting) == ("cpu", 1, 0)
+    assert "counting" in told.engines_ready
 
 
 def test_the_backends_client_hears_that_its_token_is_wrong() -> None:
