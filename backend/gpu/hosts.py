@@ -1,0 +1,327 @@
+"""Which GPU hosts there are, how they do, and which one takes the next job."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+from backend.gpu.added import AddedHosts
+from backend.gpu.client import GpuClient
+from backend.gpu.host import GRACE_SECONDS, Host
+from contracts.errors import (
+    Conflict,
+    GpuHostNotFound,
+    GpuRefused,
+    GpuUnreachable,
+    LipSyncError,
+)
+from contracts.hosts import Connection, GpuHostView, NewGpuHost, host_name
+from contracts.lipsync import EngineStatus
+
+FIXED_ID: Final = "fixed"
+LOOK_SECONDS: Final = 3.0
+"""So long somebody who looks waits for hosts that are being asked."""
+_random = random.SystemRandom()
+
+
+class Place:
+    """Room for one render on a host, until it is left."""
+
+    def __init__(self, hosts: "GpuHosts", host: Host) -> None:
+        self._hosts = hosts
+        self._host = host
+
+    @property
+    def name(self) -> str:
+        """The host's name, for people."""
+        return self._host.name
+
+    @property
+    def client(self) -> GpuClient:
+        """How it is asked."""
+        return self._host.client
+
+    def leave(self) -> None:
+        """Give the room back."""
+        self._hosts.change(lambda _: self._leave())
+
+    def _leave(self) -> None:
+        self._host.running -= 1
+
+    def rendered(self) -> None:
+        """The host has made a video."""
+        self._hosts.change(lambda _: self._host.rendered())
+
+    def failed(self, error: LipSyncError) -> None:
+        """The host failed the render, or can't be reached any more."""
+        told = _for_host(error, self._host.fixed)
+        self._hosts.change(lambda now: self._host.failed(told, now, self._hosts.draw()))
+
+    def busy(self, seconds: float) -> None:
+        """The host has no room after all."""
+        self._hosts.change(lambda now: self._host.rest(seconds, now))
+
+
+class GpuHosts:
+    """The host that the settings name and those that were added; safe to use from every thread.
+
+    Hosts are asked how they do only when a job waits or somebody looks.
+
+    Args:
+        added: Those that somebody added.
+        fixed: Address and token of the one that the settings name; None where they name none.
+        timeout_seconds: How long resuming a render is tried while nothing new comes.
+        clock: Seconds that only grow.
+        draw: A random number in [0, 1), so that pauses of several hosts do not end together.
+    """
+
+    def __init__(
+        self,
+        added: AddedHosts,
+        fixed: Connection | None,
+        timeout_seconds: float = 45.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        draw: Callable[[], float] = _random.random,
+    ) -> None:
+        self._added = added
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self.draw = draw
+        self._hosts: dict[str, Host] = {}
+        self._changed = threading.Condition()
+        self.on_news: list[Callable[[], None]] = []
+        """Called when a host may have room that had none, from any thread."""
+        if fixed is not None:
+            name = host_name(fixed.url)
+            self._hosts[FIXED_ID] = self._host(FIXED_ID, name, fixed.url, fixed.token)
+
+    def change(self, change: Callable[[float], None]) -> None:
+        """Change hosts, one thread at a time, and tell of it.
+
+        Args:
+            change: Is given the clock's time.
+        """
+        with self._changed:
+            change(self._clock())
+            self._changed.notify_all()
+        for tell in self.on_news:
+            tell()
+
+    def views(self) -> list[GpuHostView]:
+        """Every host, asked a moment ago if it answers; the fixed one first."""
+        self.look()
+        with self._changed:
+            return [host.view(self._clock()) for host in self._hosts.values()]
+
+    def add(self, new: NewGpuHost) -> GpuHostView:
+        """Use another host from now on, whether or not it answers yet.
+
+        Raises:
+            InvalidInput: Its address or token can't be used.
+            Conflict: It is there already.
+        """
+        fixed = self._hosts.get(FIXED_ID)
+        host_id = self._added.add(new, besides=fixed.url if fixed else "")
+        self.look()
+        with self._changed:
+            host = self._hosts.get(host_id)
+            if host is None:  # somebody else was quicker to remove it
+                raise GpuHostNotFound(f"the GPU host {new.name!r} is gone already")
+            return host.view(self._clock())
+
+    def remove(self, host_id: str) -> None:
+        """Give a host no more jobs; those that it renders end there.
+
+        Raises:
+            GpuHostNotFound: No host has this id.
+            Conflict: The settings name it.
+        """
+        if host_id == FIXED_ID and host_id in self._hosts:
+            raise Conflict(
+                "BACKEND_GPU_URL names this GPU host", hint="Change the setting and restart."
+            )
+        self._added.remove(host_id)
+        self.change(lambda _: self._drop(host_id))
+
+    def _drop(self, host_id: str) -> None:
+        self._hosts.pop(host_id, None)
+
+    def look(self) -> None:
+        """Ask those that were not asked lately, also failing ones, and wait for a moment."""
+        self.ask(also_paused=True)
+        with self._changed:
+            asking = [host for host in self._hosts.values() if host.asking_since is not None]
+            self._changed.wait_for(
+                lambda: all(host.asking_since is None for host in asking), LOOK_SECONDS
+            )
+
+    def ask(self, *, also_paused: bool = False) -> None:
+        """Have every host asked how it does, in threads of their own, unless it was asked lately.
+
+        Args:
+            also_paused: Those too that get no jobs for now, because they failed.
+        """
+        self._reread()
+        now = self._clock()
+        with self._changed:
+            due = [
+                host
+                for host in self._hosts.values()
+                if host.stale(now) and (also_paused or not host.paused(now))
+            ]
+            for host in due:
+                host.asking_since = now
+        for host in due:
+            threading.Thread(
+                target=self._ask_one, args=[host], name=f"ask-{host.name}", daemon=True
+            ).start()
+
+    def _ask_one(self, host: Host) -> None:
+        try:
+            health, engines = host.client.health(), host.client.engines()
+        except LipSyncError as error:
+            told = _for_host(error, host.fixed)
+            self.change(lambda now: host.unanswered(told, now, self.draw()))
+            return
+        self.change(lambda now: host.answered(health, engines, now))
+
+    def _reread(self) -> None:
+        """See what was added and removed, perhaps by another process."""
+        rows = self._added.rows()
+        with self._changed:
+            there = {FIXED_ID, *(row.id for row in rows)}
+            for gone in self._hosts.keys() - there:
+                del self._hosts[gone]
+            for row in rows:
+                if row.id not in self._hosts:
+                    self._hosts[row.id] = self._host(row.id, row.name, row.url, row.token)
+
+    def _host(self, host_id: str, name: str, url: str, token: str) -> Host:
+        client = GpuClient(url, token, self._timeout_seconds)
+        return Host(host_id, name, url, host_id == FIXED_ID, client)
+
+    def take(
+        self,
+        engine: str | None,
+        *,
+        begun: bool = False,
+        last: str | None = None,
+        avoid: Collection[str] = (),
+    ) -> Place | None:
+        """Room on the best host that can make a job; None when it has to wait, see `why`.
+
+        Args:
+            engine: Which engine it needs; None where the host may choose.
+            begun: Whether the engine has drawn some of it already. Such a job waits for a host that
+                has the engine; another is sent to a host that says in its own words what it lacks.
+            last: Name of the host that rendered it last, and may still hold what it drew.
+            avoid: Names of hosts on which it failed, taken only when there are no others.
+        """
+        with self._changed:
+            now = self._clock()
+            free = [
+                host
+                for host in self._able(engine, now, begun=begun)
+                if host.running < host.capacity
+            ]
+            if not free:
+                return None
+            best = min(
+                free,
+                key=lambda each: (each.name in avoid, each.name != last, each.rank(engine)),
+            )
+            best.running += 1
+            return Place(self, best)
+
+    def _able(self, engine: str | None, now: float, *, begun: bool) -> list[Host]:
+        hosts = self._hosts.values()
+        usable = [host for host in hosts if host.usable(now)]
+        able = [host for host in usable if host.status(engine)]
+        asking = [host.asking_since for host in hosts if host.asking_since is not None]
+        if able:
+            return [] if any(now - since < GRACE_SECONDS for since in asking) else able
+        # A host that does not answer now may have what the others lack.
+        elsewhere = any(host.status(engine) for host in hosts if not host.usable(now))
+        return [] if begun or elsewhere or asking else usable
+
+    def why(self, engine: str | None = None) -> LipSyncError | None:
+        """Why no host takes a job that needs the engine; None when it is only not its turn."""
+        with self._changed:
+            now = self._clock()
+            hosts = list(self._hosts.values())
+            usable = [host for host in hosts if host.usable(now)]
+            if any(host.status(engine) for host in usable):
+                return None
+            if any(host.error is None and not host.usable(now) for host in hosts):
+                return None  # it is being asked
+            if usable:
+                return GpuUnreachable(
+                    f"no GPU host that answers has the engine {engine}",
+                    hint="Start or add a GPU host that has it, or cancel the job.",
+                )
+            return _no_host([(host.name, host.error) for host in hosts if host.error])
+
+    def engines(self) -> list[EngineStatus]:
+        """Every engine once, as it does on the best host that has it ready; that host's first.
+
+        Raises:
+            LipSyncError: No host can be used, and why.
+        """
+        self.look()
+        found: dict[str, EngineStatus] = {}
+        for host in self._best():
+            for status in host.engines:
+                known = found.get(status.info.name)
+                if known is None or (status.ready and not known.ready):
+                    found[status.info.name] = status
+        return list(found.values())
+
+    def best(self) -> GpuHostView:
+        """The host that would get a job that leaves the engine open, busy or not.
+
+        Raises:
+            LipSyncError: No host can be used, and why.
+        """
+        self.look()
+        host = self._best()[0]
+        with self._changed:
+            return host.view(self._clock())
+
+    def _best(self) -> list[Host]:
+        with self._changed:
+            now = self._clock()
+            usable = [host for host in self._hosts.values() if host.usable(now)]
+            best = sorted(usable, key=lambda host: host.rank(None))
+        if not best:
+            raise self.why() or GpuUnreachable("no GPU host has answered yet")
+        return best
+
+
+def _no_host(faults: list[tuple[str, LipSyncError]]) -> LipSyncError:
+    if not faults:
+        return GpuUnreachable(
+            "there is no GPU host", hint="Add one, or set BACKEND_GPU_URL and restart."
+        )
+    if len(faults) == 1:
+        error = faults[0][1]
+        # One that is kept is never raised: it would hold on to all that it passed through.
+        return type(error)(error.detail, hint=error.hint)
+    return GpuUnreachable(
+        "no GPU host can be used: "
+        + "; ".join(f"{name}: {error.detail}" for name, error in faults),
+        hint="Start one of them, or add another.",
+    )
+
+
+def _for_host(error: LipSyncError, fixed: bool) -> LipSyncError:
+    """The error to keep, with a hint that fits a host which no setting names."""
+    hint = error.hint
+    if not fixed:
+        hint = (
+            "Remove the host, and add it with the GPU_TOKEN that it printed at its start."
+            if isinstance(error, GpuRefused)
+            else "Start the GPU host, and check its address."
+        )
+    return type(error)(error.detail, hint=hint)

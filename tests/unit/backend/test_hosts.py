@@ -1,0 +1,474 @@
+"""Which GPU host takes the next job, and what becomes of those that fail."""
+
+import logging
+import threading
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from backend.gpu import hosts as hosts_module
+from backend.gpu.added import AddedHosts
+from backend.gpu.client import HostHealth
+from backend.gpu.host import FRESH_SECONDS, MAX_PAUSE_SECONDS
+from backend.gpu.hosts import FIXED_ID, GpuHosts
+from contracts.errors import (
+    Conflict,
+    GpuAnswerBroken,
+    GpuHostNotFound,
+    GpuRefused,
+    GpuUnreachable,
+    InvalidInput,
+)
+from contracts.hosts import Connection, NewGpuHost
+from contracts.lipsync import EngineInfo, EngineStatus
+from tests.fakes.gpu_host import gpu_host
+
+CANARY = "canary-9d1e"
+FIXED = Connection("http://a", CANARY)
+
+
+def engine(name="facewarp", *, ready=True, loading=False, needs=(), auto=True, **status):
+    info = EngineInfo(
+        name=name, title="Draws", version="1", accepts=("photo",), streaming=True,
+        look_ahead_seconds=0, needs=needs, licence="none",
+    )  # fmt: skip
+    return EngineStatus(info=info, ready=ready, loading=loading, auto=auto, **status)
+
+
+def wav2lip(**status):
+    return engine("wav2lip", needs=("a checkpoint",), **status)
+
+
+class FakeClient:
+    """A host that is well unless told otherwise."""
+
+    def __init__(self, url):
+        self.url = url
+        self.fault = None
+        self.answers = [engine()]
+        self.max = 1
+        self.asked = 0
+        self.gate = None
+
+    def health(self):
+        self.asked += 1
+        if self.gate:
+            assert self.gate.wait(20)
+        if self.fault:
+            raise self.fault
+        return HostHealth(device="cpu", engines_ready=(), renders_max=self.max)
+
+    def engines(self):
+        return self.answers
+
+
+class World:
+    """Hosts with fakes behind them, and a clock that only the test moves."""
+
+    def __init__(self, database, fixed=FIXED, **settings):
+        self.now = 1000.0
+        self.clients = {}
+        self.hosts = GpuHosts(
+            AddedHosts(database, **settings), fixed, clock=lambda: self.now, draw=lambda: 0.5
+        )
+
+    def client(self, url, *_):
+        return self.clients.setdefault(url, FakeClient(url))
+
+    def __getitem__(self, name):
+        return self.client(f"http://{name}")
+
+    def add(self, *names):
+        for name in names:
+            self.hosts.add(NewGpuHost(url=f"http://{name}", name=name))
+
+    def take(self, engine=None, **wishes):
+        """The name of the host that a job gets; its room stays taken."""
+        self.hosts.look()
+        place = self.hosts.take(engine, **wishes)
+        return place.name if place else None
+
+    def view(self, name):
+        return next(view for view in self.hosts.views() if view.name == name)
+
+
+@pytest.fixture
+def world(database, monkeypatch):
+    worlds = []
+    monkeypatch.setattr(hosts_module, "GpuClient", lambda *args: worlds[0].client(*args))
+    worlds.append(object.__new__(World))
+    worlds[0].__init__(database, plain_http=True)
+    return worlds[0]
+
+
+def test_a_host_that_is_well_takes_as_many_jobs_as_it_has_room(world):
+    world["a"].max = 2
+    assert [world.take() for _ in range(3)] == ["a", "a", None]
+    assert world.view("a").running == 2
+    assert world.hosts.why() is None
+
+
+def test_room_that_is_left_is_taken_again_and_who_waits_is_told(world):
+    heard = []
+    world.hosts.look()
+    place = world.hosts.take(None)
+    world.hosts.on_news.append(lambda: heard.append(world.hosts.take(None)))
+    place.leave()
+    assert heard[0] is not None
+
+
+def test_nobody_is_asked_while_nobody_wants_to_know(world):
+    assert world["a"].asked == 0
+    world.hosts.views()
+    world.hosts.views()
+    assert world["a"].asked == 1
+    world.now += FRESH_SECONDS
+    world.hosts.views()
+    assert world["a"].asked == 2
+
+
+def test_a_host_is_asked_before_it_gets_a_job_after_a_long_rest(world):
+    assert world.take() == "a"
+    world.now += 3600
+    world["a"].fault = GpuUnreachable("gone")
+    assert world.take() is None
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"answers": [engine(real_time=3.0)]}, {"answers": [engine(real_time=2.0)]}),
+        ({"answers": [engine(device="cuda")]}, {"answers": [engine(real_time=4.0)]}),
+        ({"answers": [engine(real_time=30.0)]}, {"answers": [engine(device="cuda")]}),
+        ({"answers": [wav2lip(), engine()]}, {"answers": [engine(real_time=9.0)]}),
+        ({"answers": [engine()]}, {"answers": [engine(ready=False, loading=True)]}),
+    ],
+    ids=["faster", "cuda", "measured", "a network", "loaded"],
+)
+def test_the_best_host_gets_the_job(world, better, worse):
+    world.add("b")
+    vars(world["b"]).update(better)
+    vars(world["a"]).update(worse)
+    world.now += FRESH_SECONDS
+    assert [world.take(), world.take()] == ["b", "a"]
+
+
+def test_jobs_spread_over_hosts_that_are_alike(world):
+    world["a"].max = world["b"].max = 2
+    world.add("b")
+    assert sorted(world.take() for _ in range(2)) == ["a", "b"]
+
+
+def test_a_job_goes_to_a_host_that_has_its_engine_and_waits_for_it(world):
+    world["b"].answers = [wav2lip(real_time=0.1)]
+    world.add("b")
+    assert world.take("wav2lip") == "b"
+    assert world.take("wav2lip") is None
+    assert world.hosts.why("wav2lip") is None
+    assert world.take() == "a"
+
+
+def test_an_engine_that_nobody_has_is_for_a_host_to_refuse(world):
+    world["a"].answers = [engine(), wav2lip(ready=False)]
+    world.now += FRESH_SECONDS
+    assert world.take("perpetuum") == "a"
+
+
+def test_a_job_waits_for_the_host_that_had_its_engine(world):
+    world["b"].answers = [wav2lip()]
+    world.add("b")
+    world["b"].fault = GpuUnreachable("gone")
+    world.now += FRESH_SECONDS
+    assert world.take("wav2lip") is None
+    assert "has the engine wav2lip" in world.hosts.why("wav2lip").detail
+    assert world.take() == "a"
+
+
+def test_a_job_that_an_engine_has_begun_is_sent_to_no_host_without_it(world):
+    assert world.take("wav2lip", begun=True) is None
+    assert "wav2lip" in world.hosts.why("wav2lip").detail
+
+
+def test_a_job_returns_to_the_host_that_holds_what_was_drawn(world):
+    world["b"].answers = [engine(real_time=99)]
+    world.add("b")
+    assert world.take(last="a") == "a"
+
+
+def test_after_a_failure_another_host_is_tried_first(world):
+    world["a"].answers = [engine(real_time=99)]
+    world.add("b")
+    assert [world.take(avoid={"a"}, last="a"), world.take(avoid={"a"})] == ["b", "a"]
+
+
+def test_a_job_waits_a_moment_for_a_host_that_may_be_better_but_not_for_long(world):
+    world.hosts.look()
+    world["b"].gate = threading.Event()
+    hosts_module_look = hosts_module.LOOK_SECONDS
+    hosts_module.LOOK_SECONDS = 0
+    try:
+        world.add("b")
+        assert world.hosts.take(None) is None
+        assert world.hosts.why() is None
+        world.now += 1.0
+        assert world.hosts.take(None) is not None
+    finally:
+        hosts_module.LOOK_SECONDS = hosts_module_look
+        world["b"].gate.set()
+    world.hosts.look()
+
+
+def wait_for_answers(world):
+    """Those of `ask`, which does not wait."""
+    hosts = world.hosts._hosts.values()
+    with world.hosts._changed:
+        assert world.hosts._changed.wait_for(
+            lambda: not any(host.asking_since for host in hosts), 20
+        )
+
+
+def test_a_host_that_does_not_answer_is_left_alone_for_growing_pauses(world):
+    world["a"].fault = GpuUnreachable("no GPU host answers at http://a")
+    pauses = []
+    for _ in range(7):
+        before, began = world["a"].asked, world.now
+        while world["a"].asked == before:
+            world.now += 0.5
+            world.hosts.ask()
+            wait_for_answers(world)
+        pauses.append(world.now - began)
+    assert pauses == [0.5, 2, 4, 8, 16, MAX_PAUSE_SECONDS, MAX_PAUSE_SECONDS]
+
+
+def test_pauses_are_spread(world):
+    world["a"].fault = GpuUnreachable("gone")
+    spread = []
+    for drawn in (0.0, 0.999):
+        world.hosts.draw = lambda drawn=drawn: drawn
+        world.now += 100
+        world.hosts.look()
+        spread.append(world.hosts._hosts[FIXED_ID].paused_until - world.now)
+    assert spread == [pytest.approx(2 * 0.75), pytest.approx(4 * 1.25, rel=0.01)]
+
+
+def test_what_went_wrong_is_shown_until_the_host_answers_again(world):
+    world["a"].fault = GpuUnreachable("no GPU host answers at http://a", hint="Start it.")
+    view = world.view("a")
+    assert (view.healthy, view.error.code, view.error.hint) == (
+        False,
+        "GPU_UNREACHABLE",
+        "Start it.",
+    )
+    assert view.next_try_at is not None
+    assert world.take() is None
+    assert world.hosts.why().detail == "no GPU host answers at http://a"
+    world["a"].fault = None
+    world.now += FRESH_SECONDS
+    view = world.view("a")
+    assert (view.healthy, view.error, view.next_try_at) == (True, None, None)
+    assert world.take() == "a"
+
+
+def test_somebody_who_looks_finds_a_host_that_is_back_before_its_pause_ends(world):
+    world["a"].fault = GpuUnreachable("gone")
+    for _ in range(6):
+        world.now += 100
+        world.hosts.views()
+    world["a"].fault = None
+    world.now += FRESH_SECONDS
+    world.hosts.ask()
+    assert world["a"].asked == 6
+    assert world.view("a").healthy
+
+
+def test_a_host_that_answers_but_breaks_renders_is_left_alone_for_longer_and_longer(world):
+    pauses = []
+    for _ in range(3):
+        world.hosts.look()
+        place = world.hosts.take(None)
+        place.failed(GpuAnswerBroken("it broke"))
+        place.leave()
+        began = world.now
+        assert world.hosts.why().detail == "it broke"
+        while world.take() is None:
+            world.now += 0.5
+        world.hosts._hosts[FIXED_ID].running = 0
+        pauses.append(world.now - began)
+    assert pauses == [2, 4, 8]
+    world.hosts.look()
+    place = world.hosts.take(None)
+    place.rendered()
+    place.failed(GpuAnswerBroken("it broke"))
+    assert world.hosts._hosts[FIXED_ID].paused_until == world.now + 2
+
+
+def test_renders_that_break_together_are_one_failure(world):
+    world["a"].max = 3
+    world.hosts.look()
+    for place in [world.hosts.take(None) for _ in range(3)]:
+        place.failed(GpuAnswerBroken("it broke"))
+    assert world.hosts._hosts[FIXED_ID].failures == 1
+
+
+def test_a_host_that_others_keep_busy_is_asked_later_and_has_not_failed(world):
+    world.hosts.look()
+    place = world.hosts.take(None)
+    place.busy(3.0)
+    place.leave()
+    assert world.take() is None
+    assert world.hosts.why() is None
+    assert world.view("a").error is None
+    world.now += 3
+    assert world.take() == "a"
+
+
+def test_why_names_every_host_that_fails(world):
+    world.add("b")
+    world["a"].fault = GpuUnreachable("gone")
+    world["b"].fault = GpuRefused("refused")
+    world.now += FRESH_SECONDS
+    assert world.take() is None
+    assert world.hosts.why().detail == "no GPU host can be used: a: gone; b: refused"
+    with pytest.raises(GpuUnreachable, match="a: gone"):
+        world.hosts.engines()
+
+
+def test_without_any_host_that_is_the_reason(database, world):
+    world.__init__(database, fixed=None)
+    assert world.take() is None
+    assert world.hosts.why().detail == "there is no GPU host"
+    assert world.hosts.views() == []
+
+
+def test_the_engines_of_all_hosts_are_told_once_those_that_are_ready_first(world):
+    world["a"].answers = [wav2lip(ready=False, reason="no checkpoint"), engine(real_time=1)]
+    world["b"].answers = [engine(real_time=5), engine("other", ready=False)]
+    world["c"].answers = [wav2lip(device="cuda")]
+    world.add("b", "c")
+    world.now += FRESH_SECONDS
+    told = {status.info.name: status for status in world.hosts.engines()}
+    assert list(told) == ["wav2lip", "facewarp", "other"]
+    assert told["wav2lip"].device == "cuda"
+    assert told["facewarp"].real_time == 5
+    assert world.hosts.best().name == "c"
+
+
+def test_added_hosts_are_used_at_once_and_by_every_backend(database, world):
+    other = object.__new__(World)
+    other.__init__(database)
+    other.clients = world.clients
+    world["a"].fault = GpuUnreachable("gone")
+    world.add("b")
+    assert world.take() == "b"
+    other.hosts.look()
+    assert [view.name for view in other.hosts.views()] == ["a", "b"]
+
+
+def test_a_removed_host_gets_no_more_jobs_and_ends_those_that_it_has(world):
+    world["b"].answers = [engine(real_time=9)]
+    world["b"].max = 2
+    view = world.hosts.add(NewGpuHost(url="http://b"))
+    assert (view.name, view.healthy, view.fixed) == ("b", True, False)
+    world.hosts.look()
+    place = world.hosts.take(None)
+    assert place.name == "b"
+    world.hosts.remove(view.id)
+    assert [world.take(), world.take()] == ["a", None]
+    place.rendered()
+    place.leave()
+    with pytest.raises(GpuHostNotFound):
+        world.hosts.remove(view.id)
+
+
+def test_the_host_of_the_settings_stays(world):
+    assert world.view("a").fixed
+    with pytest.raises(Conflict, match="BACKEND_GPU_URL"):
+        world.hosts.remove(FIXED_ID)
+
+
+@pytest.mark.parametrize("again", ["http://a", "http://b/", "HTTP://B:80"])
+def test_a_host_is_added_once(world, again):
+    world.add("b")
+    with pytest.raises(Conflict, match="there already"):
+        world.hosts.add(NewGpuHost(url=again, token=SecretStr(CANARY)))
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({}, "connection"),
+        ({"url": "http://b", "connection": "lipsync://b"}, "connection"),
+        ({"connection": "lipsync:/b"}, "connection"),
+        ({"url": "ftp://b"}, "url"),
+        ({"url": "b:9000"}, "url"),
+        ({"url": f"https://me:{CANARY}@b"}, "url"),
+        ({"url": f"https://b/?token={CANARY}"}, "url"),
+        ({"url": "https://b/#x"}, "url"),
+        ({"url": "https://b:99999"}, "url"),
+        ({"url": "https://b:0"}, "url"),
+        ({"url": "https://b c"}, "url"),
+        ({"url": "https://b/a\r\nHost: c"}, "url"),
+        ({"url": "https://"}, "url"),
+        ({"url": "https://[::1"}, "url"),
+        ({"url": "https://b", "token": f"{CANARY}\r\nX: y"}, "token"),
+        ({"url": "https://b", "token": f"{CANARY}ä"}, "token"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_by_its_field(world, given, field):
+    with pytest.raises(InvalidInput) as refusal:
+        world.hosts.add(NewGpuHost(**given))
+    assert refusal.value.field == field
+    assert CANARY not in repr(refusal.value) + refusal.value.hint
+    assert len(world.hosts.views()) == 1
+
+
+@pytest.mark.parametrize("url", ["http://gpu.example", "http://192.168.1.5:9000"])
+def test_a_token_travels_in_the_clear_only_where_that_is_allowed(database, world, url):
+    world.__init__(database)
+    with pytest.raises(InvalidInput, match="could be read") as refusal:
+        world.hosts.add(NewGpuHost(url=url, token=SecretStr(CANARY)))
+    assert "BACKEND_GPU_PLAIN_HTTP" in refusal.value.hint
+    for fine in ("http://localhost:9001", "http://[::1]:9000", "https://gpu.example"):
+        assert world.hosts.add(NewGpuHost(url=fine)).url == fine
+    world.__init__(database, plain_http=True)
+    assert world.hosts.add(NewGpuHost(url=url)).url == url
+
+
+def test_a_connection_string_says_it_all(world, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        hosts_module, "GpuClient", lambda url, token, *_: given.append((url, token)) or world["b"]
+    )
+    view = world.hosts.add(NewGpuHost(connection=f"lipsync://{CANARY}@gpu.example:8443"))
+    assert given == [("https://gpu.example:8443", CANARY)]
+    assert (view.url, view.name) == ("https://gpu.example:8443", "gpu.example:8443")
+    assert CANARY not in view.model_dump_json()
+
+
+@pytest.mark.parametrize("token", [CANARY, "wrong"])
+def test_real_hosts_say_how_they_do_and_keep_their_tokens_secret(database, caplog, token):
+    caplog.set_level(logging.DEBUG)
+    with gpu_host(token=CANARY) as host:
+        hosts = GpuHosts(AddedHosts(database), Connection(host.url, token))
+        (view,) = hosts.views()
+    with database.reading() as session:
+        assert session.execute(text("SELECT count(*) FROM gpu_hosts")).scalar() == 0
+    if token == CANARY:
+        assert (view.healthy, view.device, view.capacity) == (True, "cpu", 1)
+        assert [status.info.name for status in view.engines] == ["counting"]
+    else:
+        assert (view.healthy, view.error.code) == (False, "GPU_REFUSED")
+        assert "BACKEND_GPU_TOKEN" in view.error.hint
+    assert CANARY not in view.model_dump_json() + caplog.text
+
+
+def test_an_added_host_with_a_wrong_token_says_how_to_mend_it(database):
+    with gpu_host(token=CANARY) as host:
+        hosts = GpuHosts(AddedHosts(database), None)
+        view = hosts.add(NewGpuHost(url=host.url, token=SecretStr("wrong")))
+        assert view.error.code == "GPU_REFUSED"
+        assert "BACKEND" not in view.error.hint
+        hosts.look()
+        assert hosts.take(None) is None
+        assert isinstance(hosts.why(), GpuRefused)
