@@ -1,20 +1,43 @@
-"""Jobs and their videos."""
+"""Jobs and what they have made."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
 
-from backend.dependencies import ServicesDep
+from backend.dependencies import Services, ServicesDep
+from backend.jobs.job import Job
 from backend.routes.errors import problem, problems
-from contracts.errors import MediaExpired, RangeRefused, VideoNotReady
-from contracts.jobs import JobState, JobView
+from backend.staging.poster import poster
+from contracts.errors import JobEnded, MediaExpired, RangeRefused, VideoNotReady
+from contracts.jobs import JobPage, JobState, JobView
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
+Limit = Annotated[int, Query(ge=1, le=100, description="How many at most.")]
+Cursor = Annotated[
+    str | None, Query(description="`next_cursor` of the page before.", max_length=200)
+]
+States = Annotated[
+    tuple[JobState, ...], Query(description="Only jobs in this state; may be given several times.")
+]
 # More digits than any file has bytes, and int() may refuse to read them.
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))$")
+
+
+@router.get("", responses=problems(422))
+def list_jobs(
+    services: ServicesDep, limit: Limit = 20, cursor: Cursor = None, state: States = ()
+) -> JobPage:
+    """The jobs, newest first.
+
+    curl 'localhost:8000/jobs?limit=5&state=queued&state=running'
+    """
+    jobs, next_cursor = services.jobs.page(limit, cursor, state)
+    return JobPage(jobs=tuple(job.view() for job in jobs), next_cursor=next_cursor)
 
 
 @router.get("/{job_id}", responses=problems(404))
@@ -23,6 +46,58 @@ def show_job(job_id: str, services: ServicesDep) -> JobView:
     return services.jobs.get(job_id).view()
 
 
+@router.post("/{job_id}/cancel", responses=problems(404, 409))
+def cancel_job(job_id: str, services: ServicesDep) -> JobView:
+    """Stop a job that waits or runs; its GPU host stops rendering.
+
+    curl -X POST localhost:8000/jobs/JOB_ID/cancel
+    """
+    return services.jobs.update(job_id, Job.cancel).view()
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    responses={
+        202: {
+            "description": "The job, which waits again.",
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "/jobs/{id}"}},
+        },
+        **problems(404, 409, 410),
+    },
+)
+def retry_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
+    """Make a failed or cancelled job's video after all, from the start.
+
+    curl -X POST localhost:8000/jobs/JOB_ID/retry
+    """
+
+    def retry(job: Job) -> None:
+        job.retry()
+        media = services.media.of(job.id)
+        needed = [media.face] if job.text is not None else [media.face, media.speech]
+        if job.expired or not all(path.exists() for path in needed):
+            raise MediaExpired(f"what was uploaded for job {job.id} has been removed")
+
+    job = services.jobs.update(job_id, retry)
+    services.worker.enqueue(job.id)
+    response.headers["Location"] = f"/jobs/{job.id}"
+    return job.view()
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(404))
+def delete_job(job_id: str, services: ServicesDep) -> None:
+    """Forget a job and everything that belongs to it; one that runs is cancelled first.
+
+    curl -X DELETE localhost:8000/jobs/JOB_ID
+    """
+    with suppress(JobEnded):
+        services.jobs.update(job_id, Job.cancel)
+    services.jobs.delete(job_id)
+    services.media.remove(job_id)
+
+
+@router.head("/{job_id}/video", include_in_schema=False)
 @router.get(
     "/{job_id}/video",
     response_class=FileResponse,
@@ -34,7 +109,7 @@ def show_job(job_id: str, services: ServicesDep) -> JobView:
 )
 def download_video(job_id: str, request: Request, services: ServicesDep) -> Response:
     """A finished job's MP4, whole or in parts (`Range: bytes=first-last`)."""
-    job = services.jobs.get(job_id).view()
+    job = _with_media(job_id, services)
     if job.state is not JobState.SUCCEEDED:
         raise VideoNotReady(f"job {job.id} is {job.state.value}")
     path = services.media.of(job.id).video
@@ -47,6 +122,33 @@ def download_video(job_id: str, request: Request, services: ServicesDep) -> Resp
         answer.headers["Content-Range"] = f"bytes */{size}"
         return answer
     return video_answer(job, path)
+
+
+@router.head("/{job_id}/poster", include_in_schema=False)
+@router.get(
+    "/{job_id}/poster",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "A JPEG of at most 512 pixels a side."},
+        **problems(404, 409, 410),
+    },
+)
+def show_poster(job_id: str, request: Request, services: ServicesDep) -> Response:
+    """A picture of the job: its video's first frame, or the face while there is no video."""
+    job = _with_media(job_id, services)
+    path = poster(services.media.of(job.id))
+    if path is None:
+        raise VideoNotReady(f"there is no picture of job {job.id}", hint="Ask for its video.")
+    _drop_range(request)
+    headers = {"Cache-Control": "private, max-age=86400"}
+    return FileResponse(path, media_type="image/jpeg", headers=headers)
+
+
+def _with_media(job_id: str, services: Services) -> JobView:
+    job = services.jobs.get(job_id).view()
+    if job.expired:
+        raise MediaExpired(f"the video of job {job.id} has been removed")
+    return job
 
 
 def video_answer(job: JobView, path: Path) -> FileResponse:
@@ -64,7 +166,11 @@ def _keep_range(request: Request, size: int) -> bool:
     """
     match = _RANGE.match(request.headers.get("range", ""))
     if match is None or (match[2] and int(match[2]) < int(match[1])):
-        headers = request.scope["headers"]
-        request.scope["headers"] = [header for header in headers if header[0] != b"range"]
+        _drop_range(request)
         return True
     return int(match[3]) > 0 if match[3] else int(match[1]) < size
+
+
+def _drop_range(request: Request) -> None:
+    headers = request.scope["headers"]
+    request.scope["headers"] = [header for header in headers if header[0] != b"range"]
