@@ -17,7 +17,7 @@ from backend.jobs.changes import Changes
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
-from backend.routes import docs, errors, generate, health, jobs, voices
+from backend.routes import base64_ws, docs, errors, generate, health, jobs, voices
 from backend.settings import Settings
 from backend.speech.base import TtsProvider
 from backend.speech.espeak_voice import EspeakVoices
@@ -73,6 +73,7 @@ def create_app(
         docs.router,
         generate.router,
         jobs.router,
+        base64_ws.router,
         voices.router,
         health.router,
         errors.router,
@@ -99,6 +100,7 @@ def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore, webhooks: We
     )
     worker = Worker(jobs, Steps(jobs, media, speaker, gpu), settings.workers)
     return Services(
+        settings=settings,
         jobs=jobs,
         changes=Changes(jobs),
         media=media,

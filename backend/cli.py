@@ -23,6 +23,8 @@ from contracts.settings_faults import settings_faults
 
 SHUTDOWN_SECONDS = 5
 START_FAILED = 3
+PONG_SECONDS = 600
+"""How long a socket's peer may be busy with one message before it is taken for dead."""
 
 
 class _Server(uvicorn.Server):
@@ -78,6 +80,12 @@ def _serve(settings: Settings) -> int:
         port=settings.port,
         log_config=None,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        # Base64 makes 4 of 3 bytes, and some break it into lines.
+        ws_max_size=settings.max_upload_bytes * 3 // 2,
+        # Pongs wait behind the message that is being sent, which takes long on a slow line.
+        ws_ping_timeout=PONG_SECONDS,
+        # Base64 of compressed media hardly shrinks, and everybody would wait for the attempt.
+        ws_per_message_deflate=False,
     )
     server = _Server(app, config)
     with contextlib.suppress(KeyboardInterrupt):

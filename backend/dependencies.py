@@ -11,6 +11,7 @@ from backend.gpu.client import GpuClient
 from backend.jobs.changes import Changes
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
+from backend.settings import Settings
 from backend.speech.fallback import Speaker
 from backend.staging.store import MediaStore
 
@@ -19,6 +20,7 @@ from backend.staging.store import MediaStore
 class Services:
     """Everything that lives as long as the app."""
 
+    settings: Settings
     jobs: JobStore
     changes: Changes
     media: MediaStore

@@ -9,8 +9,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.settings import Settings
-from contracts.asgi import refuse
-from contracts.errors import NotAuthorized, OriginRefused
+from contracts.asgi import refuse, send_problem
+from contracts.errors import LipSyncError, NotAuthorized, OriginRefused
 from contracts.hosts import is_loopback
 
 _OPEN_PATHS = ("/health/live", "/health/ready")
@@ -32,14 +32,26 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer why not."""
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             scope["request_id"] = uuid.uuid4().hex
             try:
                 self._check(scope["path"], Headers(scope=scope))
             except (NotAuthorized, OriginRefused) as error:
-                await refuse(error, scope, receive, send, drain_bytes=self._max_bytes)
+                await self._refuse(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    async def _refuse(
+        self, error: LipSyncError, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["type"] == "http":
+            await refuse(error, scope, receive, send, drain_bytes=self._max_bytes)
+        elif "websocket.http.response" in scope.get("extensions", {}):
+            await send_problem(
+                send, error, request_id=scope["request_id"], answers="websocket.http.response"
+            )
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": error.code})
 
     def _check(self, path: str, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -48,7 +60,7 @@ class Guard:
                 f"the backend is not known as {host[:80]!r}",
                 hint="Use localhost, or name the host in BACKEND_ALLOWED_HOSTS.",
             )
-        # Programs send no Origin; browsers send one with every POST.
+        # Programs send no Origin; browsers send one with every POST and every socket.
         origin = headers.get("origin")
         if (
             origin is not None

@@ -42,7 +42,12 @@ def framework_error(status: int, detail: str) -> LipSyncError:
 
 
 async def send_problem(
-    send: Send, error: LipSyncError, *, request_id: str = "", more_body: bool = False
+    send: Send,
+    error: LipSyncError,
+    *,
+    request_id: str = "",
+    more_body: bool = False,
+    answers: str = "http.response",
 ) -> None:
     """Answer with an error from outside the framework.
 
@@ -51,12 +56,13 @@ async def send_problem(
         error: What to say.
         request_id: Names the request in the service's log.
         more_body: Leaves the answer open, though all of it is sent.
+        answers: The kind of message; `websocket.http.response` refuses a socket's handshake.
     """
     body = error.body(request_id).model_dump_json().encode()
     headers = problem_headers(error) | {"Content-Length": str(len(body))}
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.http_status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body, "more_body": more_body})
+    await send({"type": f"{answers}.start", "status": error.http_status, "headers": encoded})
+    await send({"type": f"{answers}.body", "body": body, "more_body": more_body})
 
 
 async def refuse(

@@ -103,10 +103,10 @@ async def _on_lipsync_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-    return problem(_translate(error.errors()), _request_id(request))
+    return problem(translate(error.errors()), _request_id(request))
 
 
-def _translate(errors: Any) -> InvalidInput:
+def translate(errors: Any) -> InvalidInput:
     """The first fault, in words; the others show up once it is mended."""
     fault = errors[0]
     field = str(fault["loc"][-1])[:40]
