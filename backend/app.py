@@ -14,10 +14,12 @@ from backend.generation import Generation
 from backend.gpu.client import GpuClient
 from backend.guard import Guard
 from backend.jobs.changes import Changes
+from backend.jobs.retention import Retention
 from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
-from backend.routes import base64_ws, docs, errors, generate, health, jobs, voices
+from backend.metrics import Metrics
+from backend.routes import base64_ws, docs, errors, generate, health, jobs, streams, voices
 from backend.settings import Settings
 from backend.speech.base import TtsProvider
 from backend.speech.espeak_voice import EspeakVoices
@@ -55,7 +57,12 @@ def create_app(
         )
         services.worker.start()
         webhooks.start()
+        retention = Retention(
+            services.jobs, services.media, settings.result_ttl_seconds, settings.disk_budget_bytes
+        )
+        retention.start()
         yield
+        await run_in_threadpool(retention.stop)
         await run_in_threadpool(webhooks.stop)
         await run_in_threadpool(services.worker.stop)
         database.close()
@@ -73,6 +80,7 @@ def create_app(
         docs.router,
         generate.router,
         jobs.router,
+        streams.router,
         base64_ws.router,
         voices.router,
         health.router,
@@ -94,6 +102,8 @@ def default_voices(settings: Settings) -> list[TtsProvider]:
 
 def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore, webhooks: Webhooks) -> Services:
     jobs.on_end.append(lambda session, job: webhooks.record(session, job.callback_url, job.view()))
+    metrics = Metrics()
+    jobs.on_end.append(lambda _, job: metrics.ended(job.stage_seconds, job.error))
     media = MediaStore(settings.data_dir / "jobs")
     gpu = GpuClient(
         settings.gpu_url, settings.gpu_token.get_secret_value(), settings.gpu_timeout_seconds
@@ -108,6 +118,7 @@ def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore, webhooks: We
         gpu=gpu,
         worker=worker,
         generation=Generation(jobs, media, speaker, worker, webhooks),
+        metrics=metrics,
     )
 
 

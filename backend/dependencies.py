@@ -11,6 +11,7 @@ from backend.gpu.client import GpuClient
 from backend.jobs.changes import Changes
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
+from backend.metrics import Metrics
 from backend.settings import Settings
 from backend.speech.fallback import Speaker
 from backend.staging.store import MediaStore
@@ -28,6 +29,7 @@ class Services:
     gpu: GpuClient
     worker: Worker
     generation: Generation
+    metrics: Metrics
 
 
 def _services(connection: HTTPConnection) -> Services:

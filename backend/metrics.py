@@ -1,7 +1,7 @@
 """What the backend counts, in the form that Prometheus reads."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -41,13 +41,13 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
 
-    def ended(self, stage_seconds: Mapping[str, float], error_code: str | None) -> None:
+    def ended(self, stage_seconds: Mapping[str, float], error: Mapping[str, Any] | None) -> None:
         """A job has ended."""
         for stage, seconds in stage_seconds.items():
             # Most names come from the GPU host, whatever that is.
             self.stage_seconds.labels(stage if stage in STAGES else "other").observe(seconds)
-        if error_code is not None:
-            self.failed.labels(error_code).inc()
+        if error is not None:
+            self.failed.labels(error["code"]).inc()
 
     def text(self) -> bytes:
         """Prometheus' text format."""

@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     its jobs."""
     max_queue: Annotated[int, Field(ge=1)] = 50
     """How many jobs may wait; further requests are told to come back later."""
+    result_ttl: Annotated[str, Field(pattern=r"^\d{1,9}[smhd]?$", examples=["7d"])] = "7d"
+    """How long uploads and videos stay after their job has ended: seconds, or a number with s, m, h
+    or d; 0 keeps them for ever."""
+    disk_budget_bytes: Annotated[int, Field(ge=0)] = 20_000_000_000
+    """How much room the media of ended jobs may take; the oldest go first. 0 sets no limit."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
     """Largest request body."""
     gtts: bool = True
@@ -85,6 +90,13 @@ class Settings(BaseSettings):
                 "set BACKEND_TOKEN to a long random string, or use BACKEND_HOST=127.0.0.1"
             )
         return self
+
+    @property
+    def result_ttl_seconds(self) -> int:
+        """How long media stay; 0 for ever."""
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+        unit = units.get(self.result_ttl[-1:])
+        return int(self.result_ttl[:-1]) * unit if unit else int(self.result_ttl)
 
     @property
     def sqlalchemy_url(self) -> str:

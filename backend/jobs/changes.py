@@ -7,8 +7,6 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
-
 from backend.jobs.store import JobStore
 from contracts.jobs import JobView
 
@@ -96,7 +94,7 @@ class Changes:
         """
         with self.following(job_id) as bell:
             while True:
-                view = await run_in_threadpool(lambda: self._jobs.get(job_id).view())
+                view = await asyncio.to_thread(lambda: self._jobs.get(job_id).view())
                 if view.version != seen:
                     seen = view.version
                     yield view

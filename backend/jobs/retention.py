@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from datetime import timedelta
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -71,9 +70,10 @@ class Retention:
     def _expire_old(self) -> None:
         if not self._ttl_seconds:
             return
-        too_old = utc_now() - timedelta(seconds=self._ttl_seconds)
+        now = utc_now()
         for job in self._jobs.keeping():
-            if job.finished_at and job.finished_at < too_old:
+            age = now - (job.finished_at or now)
+            if age.total_seconds() > self._ttl_seconds:
                 self._expire(job.id, "old")
 
     def _expire_beyond_budget(self) -> None:

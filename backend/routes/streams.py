@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Final
@@ -26,9 +27,9 @@ HEARTBEAT_SECONDS: Final = 10.0
 CHUNK_BYTES: Final = 1 << 18
 # Proxies keep neither, nor do they hold any of it back.
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_VERSION: Final = re.compile(r"[0-9]{1,18}")
 LastEventId = Annotated[
-    str | None,
-    Header(description="The `version` that is known already.", examples=["12"]),
+    str, Header(description="The `version` that is known already.", examples=["12"])
 ]
 
 
@@ -80,21 +81,17 @@ class _Feed(StreamingResponse):
     },
 )
 async def follow_job(
-    job_id: str, services: ServicesDep, last_event_id: LastEventId = None
+    job_id: str, services: ServicesDep, last_event_id: LastEventId = ""
 ) -> Response:
     """How the job does, at once and after every change, until it has ended.
 
     curl -N localhost:8000/jobs/JOB_ID/events
     """
     job = await run_in_threadpool(lambda: services.jobs.get(job_id).view())
-    seen = int(last_event_id) if _is_version(last_event_id) else None
+    seen = int(last_event_id) if _VERSION.fullmatch(last_event_id) else None
     if job.state.final and job.version == seen:
         return Response(status_code=204)
     return _Feed(_events(job_id, seen, services), "text/event-stream", {})
-
-
-def _is_version(text: str | None) -> bool:
-    return text is not None and text.isascii() and text.isdecimal() and len(text) < 19
 
 
 async def _events(job_id: str, seen: int | None, services: Services) -> AsyncGenerator[bytes, None]:

@@ -67,10 +67,11 @@ def _of_video(media: JobMedia) -> Image.Image:
 
 def _first_frame(file: IO[bytes], formats: str) -> Image.Image:
     try:
-        with av.open(file, options={"format_whitelist": formats}) as container:
+        with av.open(file, "r", options={"format_whitelist": formats}) as container:
             frame = next(container.decode(video=0))
+            picture: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
             # The display matrix turns counter-clockwise, as Pillow does.
-            return frame.to_image().rotate(frame.rotation, expand=True)
+            return picture.rotate(frame.rotation, expand=True)
     except (av.error.FFmpegError, StopIteration, IndexError) as error:
         raise ValueError("no frame") from error
 
