@@ -27,7 +27,9 @@ class _Bell:
     async def wait(self, seconds: float) -> None:
         """Until it is rung, or the time is over."""
         try:
-            await asyncio.wait_for(self._rung.wait(), seconds)
+            # wait_for forgets a cancellation that comes together with the ring, on Python 3.11.
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
         except TimeoutError:
             return
         self._rung.clear()
