@@ -104,6 +104,8 @@ class FakeGpuHost:
     """The connection of every answer breaks after so many records."""
     cuts: list[int] = field(default_factory=list)
     """The connections of the next answers break after so many bytes of records."""
+    hangs_up: int = 0
+    """So many renders are taken, and the connection closed instead of an answer."""
     ends_early: bool = False
     """Answers end well-formed, without an end record."""
     babbles: bool = False
@@ -169,6 +171,17 @@ class FakeGpuHost:
         if key not in self._renders:
             raise RenderNotFound("never heard of it")
         return self._renders[key]
+
+    def mend(self, key: str) -> None:
+        """Answers have an end again."""
+        self.ends_early = False
+        self.find(key).records = self._new_records()
+
+    def replace(self, key: str) -> None:
+        """Render it once more, as for somebody else."""
+        known = self.find(key)
+        self._renders[key] = new = _Render(known.content, known.records)
+        self.rendered.append(new.id)
 
     def delete(self, key: str) -> None:
         """Stop it: whoever follows it is told."""
@@ -240,7 +253,7 @@ class _Door(BaseHTTPRequestHandler):
             self._guarded(lambda: self._stream(self.host.find(key), first))
 
     def do_DELETE(self) -> None:
-        key = self.path.removeprefix("/render/")
+        key = urlsplit(self.path).path.removeprefix("/render/")
         self.host.asked.append(f"DELETE {key}")
 
         def delete() -> None:
@@ -277,7 +290,12 @@ class _Door(BaseHTTPRequestHandler):
         if host.fail_before:
             raise host.fail_before
         key = self.headers["Idempotency-Key"] or uuid.uuid4().hex
-        self._stream(host.start(key, host.forms[-1]))
+        render = host.start(key, host.forms[-1])
+        if host.hangs_up:
+            host.hangs_up -= 1
+            self._break_off()
+        else:
+            self._stream(render)
 
     def _stream(self, render: _Render, first: int | None = None) -> None:
         host = self.host

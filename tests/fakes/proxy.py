@@ -1,13 +1,7 @@
-"""A loopback TCP proxy whose connections can be cut, stalled, refused, and let pass again.
-
-`python -m tests.fakes.proxy PORT` stands before a port of this machine in a process of its own: it
-prints its own port, then takes the words `cut`, `stall`, `refuse`, `go_on` from its standard input,
-one a line, and answers each with `ok`.
-"""
+"""A loopback TCP proxy whose connections can be cut, stalled, refused, and let pass again."""
 
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -142,20 +136,3 @@ def proxy_before(url: str) -> Iterator[Proxy]:
         yield proxy
     finally:
         proxy.close()
-
-
-def main() -> None:
-    """Run as a process, commanded over the standard input until it ends."""
-    proxy = Proxy(("127.0.0.1", int(sys.argv[1])))
-    commands = {each.__name__: each for each in (proxy.cut, proxy.stall, proxy.refuse, proxy.go_on)}
-    sys.stdout.write(f"{proxy.port}\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        commands[line.strip()]()
-        sys.stdout.write("ok\n")
-        sys.stdout.flush()
-    proxy.close()
-
-
-if __name__ == "__main__":
-    main()
