@@ -313,6 +313,16 @@ class MediaExpired(NotFound):
     default_hint = "Make the video again."
 
 
+class StorageFull(LipSyncError):
+    """The disk is full."""
+
+    code = "STORAGE_FULL"
+    title = "There is no room for the files"
+    http_status = 507
+    retryable = True
+    default_hint = "Delete jobs that are needed no more, or make room on the backend's disk."
+
+
 class Busy(LipSyncError):
     """The service has no capacity at the moment."""
 

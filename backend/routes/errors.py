@@ -1,13 +1,16 @@
 """Every error as problem details, and the catalogue of them."""
 
+import errno
 import http
 import logging
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from contracts.asgi import framework_error, problem_headers
@@ -19,7 +22,9 @@ from contracts.errors import (
     MethodNotAllowed,
     NotFound,
     OptionRejected,
+    StorageFull,
 )
+from contracts.hosts import NewGpuHost
 from contracts.lipsync import LipSyncOptions
 from contracts.problem import PROBLEM_JSON
 
@@ -27,6 +32,11 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["about"])
 
 DEFAULT_RETRY_AFTER_SECONDS = 5
+_FORM_FIELDS: Final = (
+    *("image", "text or audio", "voice", "language", "callback_url"),
+    *sorted(LipSyncOptions.model_fields),
+)
+_JSON_FIELDS: Final = {"/gpu-hosts": tuple(NewGpuHost.model_fields)}
 
 
 class ErrorEntry(BaseModel):
@@ -88,6 +98,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LipSyncError, _on_lipsync_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(OSError, _on_storage_error)
+    app.add_exception_handler(OperationalError, _on_storage_error)
     app.add_exception_handler(Exception, _on_unforeseen)
 
 
@@ -103,24 +115,35 @@ async def _on_lipsync_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-    return problem(translate(error.errors()), _request_id(request))
+    fields = _JSON_FIELDS.get(request.url.path, _FORM_FIELDS)
+    return problem(translate(error.errors(), fields), _request_id(request))
 
 
-def translate(errors: Any) -> InvalidInput:
-    """The first fault, in words; the others show up once it is mended."""
+def translate(errors: Any, fields: Iterable[str] = _FORM_FIELDS) -> InvalidInput:
+    """The first fault, in words; the others show up once it is mended.
+
+    Args:
+        errors: As pydantic tells them.
+        fields: What may be sent.
+    """
     fault = errors[0]
-    field = str(fault["loc"][-1])[:40]
-    error = _describe(field, fault)
-    if fault["loc"][0] == "body":
-        error.field = field
+    where, *path = fault["loc"]
+    # The last word: what follows it are positions in a list, or in the text of a body.
+    named = [str(part)[:40] for part in path if isinstance(part, str)]
+    if not named:
+        return InvalidInput("the request's body is not JSON as it is described under /docs")
+    error = _describe(named[-1], fault, fields)
+    if where == "body":
+        error.field = named[-1]
     return error
 
 
-def _describe(field: str, fault: Any) -> InvalidInput:
+def _describe(field: str, fault: Any, fields: Iterable[str]) -> InvalidInput:
     if fault["type"] == "missing":
         return InvalidInput(f"the field {field!r} is missing")
     if fault["type"] == "extra_forbidden":
-        return OptionRejected(f"there is no field {field!r}", hint=_allowed_fields())
+        names = ", ".join(fields)
+        return OptionRejected(f"there is no field {field!r}", hint=f"The fields are {names}.")
     if "UploadFile" in fault["msg"]:
         return InvalidInput(f"the field {field!r} must be a file, sent as multipart/form-data")
     message = str(fault["msg"]).removeprefix("Value error, ")
@@ -134,13 +157,23 @@ def _describe(field: str, fault: Any) -> InvalidInput:
     return InvalidInput(f"the field {field!r} can't be used: {message}")
 
 
-def _allowed_fields() -> str:
-    names = ", ".join(sorted(LipSyncOptions.model_fields))
-    return f"The fields are image, text or audio, voice, language, callback_url, {names}."
+async def _on_storage_error(request: Request, error: Exception) -> JSONResponse:
+    if not _is_full(error):
+        raise error
+    log.error("%s failed: there is no room on the disk", _request_id(request))
+    return problem(StorageFull("the backend's disk is full"), _request_id(request))
+
+
+def _is_full(error: BaseException | None) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, OperationalError) and "disk is full" in str(error.orig)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    if _is_full(error.__cause__):  # while an upload came
+        return problem(StorageFull("there is no room for the upload"), _request_id(request))
     ours = framework_error(error.status_code, error.detail)
     if isinstance(ours, NotFound):
         ours = NotFound(f"there is nothing at {request.url.path[:100]}")
