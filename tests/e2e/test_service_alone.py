@@ -12,7 +12,7 @@ from tools.environment import ROOT
 
 NEEDS = {
     "frontend": ("contracts", "lipsync_client"),
-    "backend": ("contracts",),
+    "backend": ("contracts", "lipsync_client"),
     "gpu_service": ("contracts",),
 }
 
