@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from backend import generate_cli, ws_cli
 from backend.app import create_app, default_voices
 from backend.jobs.steps import write_wav
 from backend.settings import Settings
@@ -48,29 +49,41 @@ def main(arguments: list[str] | None = None) -> int:
         print(settings_faults(error, "BACKEND_"), file=sys.stderr)  # noqa: T201
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    if options.command == "serve":
-        return _serve(settings)
     try:
-        return _speak(settings, options)
+        status: int = options.run(settings, options)
     except LipSyncError as error:
         print(f"{error.detail}\n{error.hint}", file=sys.stderr)  # noqa: T201
         return 1
+    except OSError as error:
+        print(f"{error.filename or 'a file'}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m backend", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("serve", help="answer HTTP; settings are BACKEND_* in the environment")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve", help="answer HTTP; settings are BACKEND_* in the environment"
+    )
+    serve.set_defaults(run=_serve)
     speak = commands.add_parser("speak", help="speak a text into a WAV file")
     speak.add_argument("text")
     speak.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.wav")
     speak.add_argument("--voice", help="as listed under /voices, such as espeak:en-us")
     speak.add_argument("--language", help="BCP 47 tag, such as en")
     speak.add_argument("--marks", type=Path, metavar="FILE.json", help="write phonemes with times")
+    speak.set_defaults(run=_speak)
+    generate_cli.add_arguments(commands.add_parser("generate", help="make a video"))
+    ws_cli.add_arguments(
+        commands.add_parser("ws-client", help="make a video over the base64 socket")
+    )
     return parser
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, _: argparse.Namespace) -> int:
     # uvicorn sends itself the signal again once it has shut down; that is an end in good order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = create_app(settings)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 import threading
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ import requests
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from contracts.errors import NoFaceFound
 from contracts.jobs import JobState
 from lipsync_client import LipSync
 from tests.fakes.gpu_host import gpu_host
@@ -233,8 +235,6 @@ def test_white_space_does_not_count_as_size(url):
 
 
 def test_a_failed_job_is_an_error_with_its_id(url, host):
-    from contracts.errors import NoFaceFound
-
     host.fail_before = NoFaceFound("no face was found")
     with socket_to(url) as socket:
         answer, _ = ask(socket, GOOD)
@@ -338,10 +338,7 @@ def test_the_backends_own_pages_may(url):
 
 def test_a_foreign_host_name_is_refused(url):
     port = url.rpartition(":")[2]
-    where = ("127.0.0.1", int(port))
-    import socket as sockets
-
-    raw = sockets.create_connection(where)
+    raw = socket.create_connection(("127.0.0.1", int(port)))
     with (
         pytest.raises(InvalidStatus) as refusal,
         connect(f"ws://evil.example:{port}/ws/lipsync", sock=raw),
@@ -367,3 +364,23 @@ def test_another_address_has_no_socket(url):
         connect(url.replace("http", "ws") + "/ws/nothing", proxy=None),
     ):
         pass
+
+
+def test_a_job_that_is_cancelled_elsewhere_is_an_error(url, host):
+    with socket_to(url) as socket:
+        job_id = begin(socket, host)
+        LipSync(url).cancel(job_id)
+        while "progress" in (answer := json.loads(socket.recv(30))):
+            pass
+    assert (answer["error"]["code"], answer["job_id"]) == ("CANCELLED", job_id)
+    host.gate.set()
+
+
+def test_a_job_that_is_deleted_elsewhere_is_an_error(url, host):
+    with socket_to(url) as socket:
+        job_id = begin(socket, host)
+        LipSync(url).delete(job_id)
+        while "progress" in (answer := json.loads(socket.recv(30))):
+            pass
+    assert answer["error"]["code"] in ("JOB_NOT_FOUND", "CANCELLED")
+    host.gate.set()
