@@ -13,7 +13,7 @@ from contracts import limits
 from contracts.errors import LipSyncError
 from contracts.problem import PROBLEM_JSON, ErrorBody
 from frontend import words
-from frontend.pages import jobs, studio
+from frontend.pages import hosts, jobs, studio
 from frontend.settings import Settings
 from lipsync_client import LipSync
 
@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.jinja_env.globals.update(limits=limits, words=words)
     app.register_blueprint(studio.blueprint)
     app.register_blueprint(jobs.blueprint)
+    app.register_blueprint(hosts.blueprint)
     app.add_url_rule("/health", view_func=lambda: jsonify(status="ok"), endpoint="health")
     app.after_request(_with_security_headers)
     app.register_error_handler(LipSyncError, _lipsync_error)

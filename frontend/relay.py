@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import requests
 from flask import Request, Response, current_app
 from flask_wtf.csrf import CSRFError, validate_csrf
 from werkzeug.sansio import multipart
@@ -28,6 +29,7 @@ _ANSWERED = (
     "Last-Modified",
     "X-Engine",
     "X-Job-Id",
+    "X-Stream",
     "X-Voice",
 )
 
@@ -166,7 +168,11 @@ def relay_download(request: Request, path: str) -> Response:
     # A compressed answer would not be the bytes that its ranges count.
     answer = backend().send("GET", path, headers={**headers, "Accept-Encoding": "identity"})
     chunks: Any = answer.iter_content(CHUNK_BYTES)
-    response = Response(chunks, status=answer.status_code)
+    return with_headers_of(answer, Response(chunks, status=answer.status_code))
+
+
+def with_headers_of(answer: requests.Response, response: Response) -> Response:
+    """The response, with those headers of the backend's answer that are for the browser."""
     for name in _ANSWERED:
         if name in answer.headers:
             response.headers[name] = answer.headers[name]

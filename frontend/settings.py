@@ -37,8 +37,9 @@ class Settings(BaseSettings):
     """Signs session cookies; empty makes one and keeps it in the data directory."""
     samples_dir: Path = _REPOSITORY / "samples"
     """Holds portrait.jpg for "Try the sample"."""
-    threads: int = Field(default=16, ge=2)
-    """Requests served at the same time; one that plays a video counts while it loads."""
+    threads: int = Field(default=64, ge=4, le=200)
+    """Requests served at the same time. The page of a running job holds two for as long as it is
+    seen: one for its events, one for its video."""
 
     @property
     def trusted_hosts(self) -> list[str]:

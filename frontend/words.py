@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -9,8 +10,9 @@ from urllib.parse import urlsplit
 from flask import Request
 
 from contracts.errors import LipSyncError
-from contracts.jobs import JobStage, JobView, Voice
-from contracts.lipsync import EngineStatus
+from contracts.hosts import GpuHostView
+from contracts.jobs import JobStage, JobState, JobView, Voice
+from contracts.lipsync import EngineStatus, RenderReport
 from frontend.options import NAMES
 
 STAGES = {
@@ -22,6 +24,13 @@ STAGES = {
     JobStage.DONE: "Done",
 }
 """What a job is doing."""
+
+ENDS = {
+    JobState.SUCCEEDED: "Done",
+    JobState.FAILED: "Failed",
+    JobState.CANCELLED: "Cancelled",
+}
+"""How a job has ended."""
 
 SECONDS = {
     "speak": "Speaking the text",
@@ -93,6 +102,11 @@ PLACES = {
 """The part of the form where other errors belong; the rest stands by the button (`make`)."""
 
 
+ASK_DELETE = "The video and the files it was made from are removed, and can't be brought back."
+ASK_REMOVE = "{} gets no more work, and its token is forgotten."
+"""What is asked before something is removed."""
+
+
 class Language(NamedTuple):
     """A language that can be spoken."""
 
@@ -100,6 +114,30 @@ class Language(NamedTuple):
     tag: str
     """As given in the `language` field."""
     voices: list[Voice]
+
+
+class Health(NamedTuple):
+    """How a GPU host does, in words."""
+
+    well: bool
+    """Whether it gets jobs."""
+    said: str
+    again: str = ""
+    """How long it gets none."""
+
+
+def health(host: GpuHostView) -> Health:
+    """How a GPU host does."""
+    if host.checked_at is None:
+        return Health(True, "not asked yet")
+    again = until(host.next_try_at) if host.next_try_at else ""
+    if not host.healthy:
+        return Health(False, "does not answer" if not host.error else host.error.title, again)
+    if again:
+        return Health(False, "answers, but failed a moment ago", again)
+    if host.running >= host.capacity:
+        return Health(True, "busy")
+    return Health(True, "ready")
 
 
 def languages(voices: Iterable[Voice]) -> list[Language]:
@@ -172,14 +210,65 @@ def wants_json(request: Request) -> bool:
     return best == "application/json"
 
 
+def now(job: JobView) -> str:
+    """What a job is doing, or how it has ended."""
+    if job.state == JobState.QUEUED:
+        return STAGES[JobStage.WAITING]
+    return ENDS.get(job.state) or STAGES[job.stage]
+
+
+def left(job: JobView) -> str:
+    """How long the job still takes, where that is known: `about 12 s left`."""
+    if job.state != JobState.RUNNING or job.seconds_left is None:
+        return ""
+    return f"about {whole_seconds(max(1.0, job.seconds_left))} left"
+
+
+def whole_seconds(value: float) -> str:
+    """A span of time that is only roughly known: `12 s`, `1 min 5 s`."""
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def ago(moment: datetime) -> str:
+    """When something was, seen from now: `5 min ago`."""
+    passed = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if passed >= length:
+            number = int(passed // length)
+            return f"{number} {'day' if (unit, number) == ('days', 1) else unit} ago"
+    return "just now"
+
+
+def until(moment: datetime) -> str:
+    """How long it is to a moment: `40 s`."""
+    return whole_seconds(max(1.0, (moment - datetime.now(UTC)).total_seconds()))
+
+
+def without_face(report: RenderReport) -> list[str]:
+    """The parts of a video that had no face, in seconds: `3.2 s to 4.8 s`."""
+    return [
+        f"{clock(each.first / report.fps)} to {clock((each.last + 1) / report.fps)}"
+        for each in report.frames_without_face
+    ]
+
+
+def clock(value: float) -> str:
+    """A place in a video: `3.2 s`, `1:05.2`."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value, 1), 60)
+    return f"{minutes:.0f}:{rest:04.1f}"
+
+
 def recorded(job: JobView) -> bool:
     """Whether the speech came as a recording, as far as it is known yet."""
     return job.voice is None and job.stage not in (JobStage.WAITING, JobStage.SPEAKING)
 
 
-def when(stage: JobStage, now: JobStage) -> str:
+def when(stage: JobStage, current: JobStage) -> str:
     """Whether a stage is `past`, `now` or `next`."""
     order = list(STAGES)
-    if stage == now:
+    if stage == current:
         return "now"
-    return "past" if order.index(stage) < order.index(now) else "next"
+    return "past" if order.index(stage) < order.index(current) else "next"

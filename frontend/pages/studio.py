@@ -15,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from contracts.errors import LipSyncError
 from contracts.jobs import JobView, Voice
 from frontend import words
+from frontend.answers import as_json
 from frontend.options import NAMES, OF_SOME_ENGINES, OPTIONS
 from frontend.relay import UploadForm, backend
 from frontend.workplace import current_workplace
@@ -72,7 +73,7 @@ def sample_portrait() -> Response:
 def _to_job(job: JobView) -> ResponseReturnValue:
     address = url_for("jobs.show", job_id=job.id)
     if words.wants_json(request):
-        answer = Response(job.model_dump_json(), status=202, mimetype="application/json")
+        answer = as_json(job, 202)
         answer.headers["Location"] = address
         return answer
     return redirect(address, 303)

@@ -1,16 +1,13 @@
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
-from werkzeug.serving import make_server
 
-from frontend.app import create_app
-from frontend.settings import Settings
 from tests.fakes.backend import FakeBackend, serve
+from tests.fakes.running_pages import running_pages
 from tests.services import three_services
 from tools.services import Stack
 
@@ -97,11 +94,5 @@ def fake() -> Iterator[FakeBackend]:
 @pytest.fixture
 def pages(fake: FakeBackend, tmp_path: Path) -> Iterator[str]:
     """Address of the pages before the fake backend."""
-    app = create_app(Settings(_env_file=None, backend_url=fake.url, data_dir=tmp_path / "pages"))
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running_pages(tmp_path / "pages", fake.url) as url:
+        yield url

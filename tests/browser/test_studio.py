@@ -10,13 +10,13 @@ from playwright.sync_api import Browser, Page, expect
 from contracts.errors import GpuUnreachable, NoFaceFound, OptionRejected, UndecodableMedia
 from contracts.jobs import JobStage, JobState
 from frontend import words
-from lipsync_client import BackendUnreachable
 from tests.fakes.backend import (
     FACEWARP,
     WAV2LIP,
     WAV2LIP_LOADING,
     WAV2LIP_MISSING,
     FakeBackend,
+    host_view,
     job_view,
 )
 from tests.media import filmed, portrait
@@ -140,27 +140,6 @@ def test_only_voices_of_the_language_are_offered(page: Page, pages: str) -> None
     assert offered == ["Automatic", "German (online)", "German (offline)"]
 
 
-def test_waiting_shows_the_face_and_what_is_being_done(
-    page: Page, pages: str, fake: FakeBackend
-) -> None:
-    fake.next_job = job_view(JobState.RUNNING, JobStage.SPEAKING)
-    page.goto(pages)
-    fill(page)
-    page.click("#make-text .make-button")
-    page.wait_for_url("**/jobs/*")
-    expect(page.locator("[data-words]")).to_have_text("Speaking the text")
-    expect(page.get_by_alt_text("The face you chose")).to_be_visible()
-    job_id = fake.next_job.id
-    fake.jobs[job_id] = job_view(JobState.RUNNING, JobStage.RENDERING, progress=0.6)
-    expect(page.locator("[data-words]")).to_have_text("Moving the mouth")
-    expect(page.get_by_role("progressbar")).to_have_attribute("value", "0.6")
-    expect(page.get_by_alt_text("The face you chose")).to_be_visible()
-    fake.jobs[job_id] = job_view(JobState.RUNNING, JobStage.RENDERING, progress=0.8)
-    expect(page.locator("[data-left]")).to_contain_text("left")
-    fake.jobs[job_id] = job_view(JobState.SUCCEEDED, JobStage.DONE)
-    page.locator("video#result").wait_for()
-
-
 def sent(page: Page, pages: str, fake: FakeBackend, stage: JobStage = JobStage.RENDERING) -> str:
     """Send the form; the id of its job, which runs."""
     fake.next_job = job_view(JobState.RUNNING, stage)
@@ -170,34 +149,6 @@ def sent(page: Page, pages: str, fake: FakeBackend, stage: JobStage = JobStage.R
     page.wait_for_url("**/jobs/*")
     expect(page.locator("[data-words]")).to_have_text(words.STAGES[stage])
     return fake.next_job.id
-
-
-def test_waiting_says_when_its_server_is_gone_and_goes_on_when_it_is_back(
-    page: Page, pages: str, fake: FakeBackend
-) -> None:
-    job_id = sent(page, pages, fake)
-    page.route("**/jobs/*.json", lambda route: route.abort())
-    expect(page.locator("#job")).to_contain_text("does not answer")
-    page.unroute("**/jobs/*.json")
-    expect(page.locator("#job")).not_to_contain_text("does not answer")
-    fake.jobs[job_id] = job_view(JobState.SUCCEEDED, JobStage.DONE)
-    page.locator("video#result").wait_for()
-
-
-def test_waiting_says_when_the_backend_is_gone(page: Page, pages: str, fake: FakeBackend) -> None:
-    sent(page, pages, fake)
-    error = BackendUnreachable("no backend answers at http://127.0.0.1:8000").body()
-    page.route(
-        "**/jobs/*.json",
-        lambda route: route.fulfill(status=503, body=error.model_dump_json()),
-    )
-    expect(page.locator("#job")).to_contain_text("Start the backend")
-
-
-def test_waiting_for_a_job_that_vanished_ends(page: Page, pages: str, fake: FakeBackend) -> None:
-    sent(page, pages, fake)
-    fake.jobs.clear()
-    expect(page.locator("h1")).to_have_text("There is no such job")
 
 
 def test_a_failure_is_shown_where_it_can_be_mended(
@@ -220,7 +171,7 @@ def test_only_ones_own_job_shows_the_kept_face(page: Page, pages: str, fake: Fak
     for state in (JobState.RUNNING, JobState.SUCCEEDED):
         fake.jobs["another"] = job_view(state, JobStage.RENDERING, id="another")
         page.goto(f"{pages}/jobs/another")
-        page.locator("details[data-chip]").wait_for()
+        page.locator("a[data-chip]").wait_for()
         expect(page.get_by_alt_text("The face you chose")).to_have_count(0)
         expect(page.get_by_text("with this face")).to_have_count(0)
 
@@ -285,14 +236,22 @@ def test_no_page_scrolls_sideways(
         FACEWARP,
     ]
     error = NoFaceFound(f"no face was found in {LONG_WORD}.jpg").body("f" * 32)
-    fake.jobs = {
-        "done": job_view(JobState.SUCCEEDED, JobStage.DONE, voice=LONG_WORD),
-        "running": job_view(JobState.RUNNING, JobStage.RENDERING, id="running"),
-        "failed": job_view(JobState.FAILED, JobStage.PREPARING, error=error),
-    }
+    fake.jobs["done"] = job_view(JobState.SUCCEEDED, JobStage.DONE, id="done", voice=LONG_WORD)
+    fake.jobs["running"] = job_view(
+        JobState.RUNNING, JobStage.RENDERING, id="running", reason=LONG_WORD
+    )
+    fake.jobs["failed"] = job_view(JobState.FAILED, JobStage.PREPARING, id="failed", error=error)
+    fake.hosts = [host_view(name=LONG_WORD, url=f"https://{LONG_WORD}", error=error)]
     with browser.new_context(viewport={"width": width, "height": 800}) as context:
         page = context.new_page()
-        for path in ("/", "/?voice=upload", "/jobs/done", "/jobs/running", "/jobs/failed", "/no"):
+        for path in (
+            "/",
+            "/?voice=upload",
+            "/jobs",
+            *("/jobs/done", "/jobs/running", "/jobs/failed", "/jobs/done/delete"),
+            "/hosts",
+            "/no",
+        ):
             page.goto(pages + path)
             page.evaluate(
                 "for (const fold of document.querySelectorAll('details')) fold.open = true"
@@ -309,8 +268,8 @@ def test_a_gpu_host_that_is_down_is_said_at_the_top_and_by_the_button(
     fake.no_gpu_host = True
     fake.refuse = GpuUnreachable("no GPU host answers at http://127.0.0.1:9000")
     page.goto(pages)
-    page.get_by_text("The GPU host does not answer").click()
-    expect(page.locator("[data-chip]")).to_contain_text("Start the GPU host")
+    expect(page.locator("[data-chip]")).to_have_text("The GPU host does not answer")
+    expect(page.locator("#make-text .outlook")).to_contain_text("Start the GPU host")
     fill(page)
     page.click("#make-text .make-button")
     expect(page.locator("#text-make-error")).to_contain_text("Start the GPU host")

@@ -2,17 +2,29 @@
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from flask import Flask, Request, Response, jsonify, request, send_file
-from werkzeug.serving import make_server
+from pydantic import BaseModel
+from werkzeug.serving import WSGIRequestHandler, make_server
 
-from contracts.errors import GpuUnreachable, JobNotFound, LipSyncError, NotAuthorized
-from contracts.jobs import JobStage, JobState, JobView, Voice
+from contracts.errors import (
+    GpuHostNotFound,
+    GpuUnreachable,
+    JobEnded,
+    JobNotFound,
+    JobNotRetriable,
+    LipSyncError,
+    NotAuthorized,
+    VideoNotReady,
+)
+from contracts.hosts import GpuHostView, NewGpuHost, parse_connection
+from contracts.jobs import JobPage, JobStage, JobState, JobView, Voice
 from contracts.lipsync import EngineInfo, EngineStatus, LipSyncOptions, RenderReport
 from contracts.problem import PROBLEM_JSON
+from tests.fakes.growing import Drip, Jobs
 
 VOICES = [
     Voice(id="gtts:en", name="English (online)", language="en", online=True, marks=False),
@@ -72,6 +84,9 @@ WAV2LIP_LOADING = WAV2LIP_MISSING.model_copy(
 )
 
 
+STREAM_TYPE = 'video/mp4; codecs="avc1.4d401e, mp4a.40.2"'
+
+
 class FakeBackend:
     """What the fake answers, and what it was sent."""
 
@@ -84,7 +99,17 @@ class FakeBackend:
         self.no_gpu_host = False
         self.refuse: LipSyncError | None = None
         """What the next submission is answered with."""
-        self.jobs: dict[str, JobView] = {}
+        self.jobs = Jobs()
+        """In the order in which they came."""
+        self.streams: dict[str, Drip] = {}
+        self.posters: dict[str, bytes] = {}
+        self.hosts: list[GpuHostView] = []
+        self.new_hosts: list[NewGpuHost] = []
+        """What was sent to add hosts."""
+        self.no_events = False
+        """Whether events are refused, as by something on the way that does not know them."""
+        self.num_listeners = 0
+        """Requests for events that are open now."""
         self.forms: list[dict[str, str | bytes]] = []
         """Submitted fields; a file as its bytes."""
         self.headers: list[dict[str, str]] = []
@@ -103,8 +128,18 @@ class FakeBackend:
         app.add_url_rule("/engines", view_func=self._engines)
         app.add_url_rule("/health/ready", view_func=self._ready)
         app.add_url_rule("/generate-from-<kind>", view_func=self._generate, methods=["POST"])
+        app.add_url_rule("/jobs", view_func=self._list_jobs)
         app.add_url_rule("/jobs/<job_id>", view_func=self._job)
+        app.add_url_rule("/jobs/<job_id>", view_func=self._delete, methods=["DELETE"])
+        app.add_url_rule("/jobs/<job_id>/events", view_func=self._events)
+        app.add_url_rule("/jobs/<job_id>/stream", view_func=self._stream)
         app.add_url_rule("/jobs/<job_id>/video", view_func=self._video)
+        app.add_url_rule("/jobs/<job_id>/poster", view_func=self._poster)
+        app.add_url_rule("/jobs/<job_id>/cancel", view_func=self._cancel, methods=["POST"])
+        app.add_url_rule("/jobs/<job_id>/retry", view_func=self._retry, methods=["POST"])
+        app.add_url_rule("/gpu-hosts", view_func=lambda: _list(self.hosts), endpoint="hosts")
+        app.add_url_rule("/gpu-hosts", view_func=self._add_host, methods=["POST"])
+        app.add_url_rule("/gpu-hosts/<host>", view_func=self._remove_host, methods=["DELETE"])
         return app
 
     def _engines(self) -> Response:
@@ -146,15 +181,113 @@ class FakeBackend:
         with again:
             return {**again.form, **{name: file.read() for name, file in again.files.items()}}
 
-    def _job(self, job_id: str) -> Response:
+    def _list_jobs(self) -> Response:
+        newest_first = list(reversed(self.jobs.values()))
+        start = int(request.args.get("cursor", 0))
+        end = start + int(request.args.get("limit", 20))
+        cursor = str(end) if end < len(newest_first) else None
+        return _view(JobPage(jobs=tuple(newest_first[start:end]), next_cursor=cursor))
+
+    def _known(self, job_id: str) -> JobView:
         if job_id not in self.jobs:
             raise JobNotFound(f"there is no job {job_id}")
-        return _view(self.jobs[job_id])
+        return self.jobs[job_id]
+
+    def _job(self, job_id: str) -> Response:
+        return _view(self._known(job_id))
+
+    def _delete(self, job_id: str) -> Response:
+        self._known(job_id)
+        self.jobs.remove(job_id)
+        return Response(status=204)
+
+    def _events(self, job_id: str) -> Response:
+        job = self._known(job_id)
+        if self.no_events:
+            raise VideoNotReady("no events here")
+        last = request.headers.get("Last-Event-ID")
+        if last == str(job.version) and job.state.final:
+            return Response(status=204)
+        return Response(
+            self._told(job_id, None if last is None else int(last)), mimetype="text/event-stream"
+        )
+
+    def _told(self, job_id: str, version: int | None) -> Iterator[str]:
+        self.num_listeners += 1
+        try:
+            yield ": here\n\n"
+            while job := self.jobs.after(job_id, version):
+                version = job.version
+                yield f"event: job\nid: {version}\ndata: {job.model_dump_json()}\n\n"
+                if job.state.final:
+                    return
+        finally:
+            self.num_listeners -= 1
+
+    def _stream(self, job_id: str) -> Response:
+        job = self._known(job_id)
+        if not job.stream or job_id not in self.streams:
+            raise VideoNotReady("the first picture has not come yet", retry_after_seconds=1)
+        answer = Response(self.streams[job_id].read(), content_type=STREAM_TYPE)
+        answer.headers["X-Stream"] = str(job.stream)
+        return answer
 
     def _video(self, job_id: str) -> Response:
         return send_file(
             io.BytesIO(self.video), mimetype="video/mp4", conditional=True, etag="video"
         )
+
+    def _poster(self, job_id: str) -> Response:
+        if job_id not in self.posters:
+            raise VideoNotReady("there is no poster yet")
+        return Response(self.posters[job_id], mimetype="image/jpeg")
+
+    def _cancel(self, job_id: str) -> Response:
+        if self._known(job_id).state.final:
+            raise JobEnded("the job has ended")
+        now = datetime.now(UTC)
+        return _view(self.jobs.change(job_id, state=JobState.CANCELLED, finished_at=now))
+
+    def _retry(self, job_id: str) -> Response:
+        if self._known(job_id).state not in (JobState.FAILED, JobState.CANCELLED):
+            raise JobNotRetriable("the job has not failed")
+        job = self.jobs.change(
+            job_id, state=JobState.QUEUED, stage=JobStage.WAITING, error=None, finished_at=None
+        )
+        answer = _view(job)
+        answer.status_code = 202
+        return answer
+
+    def _add_host(self) -> Response:
+        new = NewGpuHost.model_validate_json(request.get_data())
+        self.new_hosts.append(new)
+        url = parse_connection(new.connection).url if new.connection else new.url
+        host = host_view(id=str(len(self.hosts)), name=new.name or url.split("//")[1], url=url)
+        self.hosts.append(host)
+        answer = _view(host)
+        answer.status_code = 201
+        return answer
+
+    def _remove_host(self, host: str) -> Response:
+        left = [each for each in self.hosts if each.id != host]
+        if len(left) == len(self.hosts):
+            raise GpuHostNotFound(f"there is no GPU host {host}")
+        self.hosts = left
+        return Response(status=204)
+
+
+def host_view(**changes: object) -> GpuHostView:
+    """A GPU host that does well."""
+    host = GpuHostView(
+        id="first",
+        name="This computer",
+        url="http://127.0.0.1:9000",
+        healthy=True,
+        checked_at=datetime.now(UTC),
+        device="cpu",
+        engines=(FACEWARP,),
+    )
+    return host.model_copy(update=changes)
 
 
 def job_view(state: JobState, stage: JobStage, **changes: object) -> JobView:
@@ -190,10 +323,17 @@ _REPORT = RenderReport(
 )
 
 
+class _RequestHandler(WSGIRequestHandler):
+    # With HTTP/1.0 a stream that breaks off looks like one that has ended.
+    protocol_version = "HTTP/1.1"
+
+
 @contextmanager
 def serve(backend: FakeBackend) -> Iterator[FakeBackend]:
     """Serve the fake on a free loopback port."""
-    server = make_server("127.0.0.1", 0, backend.app(), threaded=True)
+    server = make_server(
+        "127.0.0.1", 0, backend.app(), threaded=True, request_handler=_RequestHandler
+    )
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     backend.url = f"http://127.0.0.1:{server.server_port}"
@@ -205,12 +345,12 @@ def serve(backend: FakeBackend) -> Iterator[FakeBackend]:
         server.server_close()
 
 
-def _list(models: list[Voice] | list[EngineStatus]) -> Response:
+def _list(models: Sequence[BaseModel]) -> Response:
     return jsonify([model.model_dump(mode="json") for model in models])
 
 
-def _view(job: JobView) -> Response:
-    return Response(job.model_dump_json(), mimetype="application/json")
+def _view(model: BaseModel) -> Response:
+    return Response(model.model_dump_json(), mimetype="application/json")
 
 
 def _problem(error: LipSyncError) -> Response:

@@ -4,12 +4,18 @@ const EVERY_MS = 10_000;
 
 async function refresh() {
   const chip = document.querySelector("[data-chip]");
-  if (chip.open || document.hidden) return;
+  if (document.hidden) return;
   try {
     const answer = await fetch("/workplace");
     if (!answer.ok) return;
     const fresh = document.createRange().createContextualFragment(await answer.text());
-    chip.replaceWith(fresh.querySelector("[data-chip]"));
+    const renewed = fresh.querySelector("[data-chip]");
+    // Replaced only when it says something else: it may have the focus.
+    if (renewed.outerHTML !== chip.outerHTML) {
+      const focused = document.activeElement === chip;
+      chip.replaceWith(renewed);
+      if (focused) renewed.focus();
+    }
     document.dispatchEvent(new CustomEvent("workplace", { detail: fresh }));
   } catch {
     // The next round tries again.
@@ -18,17 +24,6 @@ async function refresh() {
 
 export function keepChipFresh() {
   // Pages that must come at once leave the chip to the script: asking a far host takes seconds.
-  if (!document.querySelector("details[data-chip]")) refresh();
+  if (!document.querySelector("a[data-chip]")) refresh();
   setInterval(refresh, EVERY_MS);
-  document.addEventListener("click", (event) => {
-    const chip = document.querySelector("[data-chip][open]");
-    if (chip && !chip.contains(event.target)) chip.open = false;
-  });
-  document.addEventListener("keydown", (event) => {
-    const chip = document.querySelector("[data-chip][open]");
-    if (chip && event.key === "Escape") {
-      chip.open = false;
-      chip.querySelector("summary").focus();
-    }
-  });
 }

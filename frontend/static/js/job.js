@@ -1,20 +1,34 @@
-// The page of one job: follows it, and shows the video as soon as it is there.
+// The page of one job: plays its video while it is made, and says how it does.
 
+import { actInPlace } from "./actions.js";
 import { keepChipFresh } from "./chip.js";
+import { isFinal, JobEvents } from "./job_events.js";
 import { kept, portrait } from "./keep.js";
-import { problem, SERVER_GONE } from "./problem.js";
+import { canPlayLive, Player } from "./player.js";
+import { problem } from "./problem.js";
 
-const POLL_MS = 700;
-const PATIENCE_MS = 15_000;
-// An estimate from less than this would jump about.
-const LEAST_PROGRESS = 0.05;
+const RETRY_MS = 1000;
 
 const job = document.getElementById("job");
+const stage = job.querySelector("[data-stage]");
 const said = document.getElementById("said");
+const address = job.dataset.address;
 const openedAt = performance.now();
+const openedWith = JSON.parse(job.querySelector("[data-view]").textContent);
 // Only the job that was made from the kept face shows it.
-const draft = await kept(location.pathname);
-let begun = null;
+const draft = await kept(address);
+
+let shown = openedWith;
+let newest = openedWith;
+let player = null;
+let renewing = null;
+// The number of the stream that a retry has made void.
+let passed = 0;
+
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const parts = () => job.querySelector("[data-parts]");
+
+/* What changes from moment to moment */
 
 function seconds(value) {
   const whole = Math.round(value);
@@ -27,61 +41,98 @@ function tick() {
   if (clock) clock.textContent = seconds(spent);
 }
 
-/** Only what is seen of one stage tells its pace: waiting in a queue has none. */
-function timeLeft(view) {
-  const now = performance.now() / 1000;
-  if (begun?.stage !== view.stage) begun = { stage: view.stage, progress: view.progress, now };
-  const done = view.progress - begun.progress;
-  if (done < LEAST_PROGRESS) return "";
-  return ` · about ${seconds(Math.max(1, ((now - begun.now) * (1 - view.progress)) / done))} left`;
-}
-
-/** Takes the server's own page for the new state. */
-async function renew() {
-  const answer = await fetch(location.href);
-  if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const fresh = page.getElementById("job");
-  const face = job.querySelector("[data-face] > img, [data-face] > video");
-  job.replaceChildren(...fresh.childNodes);
-  Object.assign(job.dataset, fresh.dataset, { elapsed: job.dataset.elapsed });
-  if (face) job.querySelector("[data-face]")?.replaceChildren(face);
-  document.title = page.title;
-  said.textContent = job.querySelector("[data-words], h1").textContent;
-  offer();
-  const calm = document.hidden || matchMedia("(prefers-reduced-motion: reduce)").matches;
-  // Browsers may refuse to begin with sound; the person presses play then.
-  if (!calm) job.querySelector("video#result")?.play().catch(() => {});
-}
-
-/** One look at the job; returns what is in the way. */
-async function look() {
-  const answer = await fetch(job.dataset.address, { signal: AbortSignal.timeout(PATIENCE_MS) });
-  const view = await answer.json();
-  if (answer.status === 404) location.reload();
-  if (!answer.ok) return view;
-  if (view.stage !== job.dataset.stage || view.state !== job.dataset.state) await renew();
+function showProgress(view) {
   const bar = job.querySelector("[data-bar]");
-  if (bar) {
-    bar.value = view.progress;
-    job.querySelector("[data-left]").textContent = timeLeft(view);
-  }
-  return null;
+  if (!bar) return;
+  bar.value = view.progress;
+  const left = view.seconds_left;
+  const known = left !== null && view.state === "running";
+  job.querySelector("[data-left]").textContent = known ? ` · about ${seconds(Math.max(1, left))} left` : "";
 }
 
-async function follow() {
-  const trouble = await look().catch(() => SERVER_GONE);
-  const slot = job.querySelector("[data-trouble]");
-  if (!slot) return;
-  if (trouble?.detail !== slot.dataset.trouble) {
-    slot.replaceChildren(...(trouble ? [problem(trouble)] : []));
-    slot.dataset.trouble = trouble?.detail ?? "";
-  }
-  if (trouble) job.querySelector("[data-left]").textContent = "";
-  setTimeout(follow, POLL_MS);
+function showTrouble(trouble) {
+  const slot = parts().querySelector("[data-trouble]");
+  if (!slot || (slot.dataset.trouble ?? "") === (trouble?.detail ?? "")) return;
+  slot.replaceChildren(...(trouble ? [problem(trouble)] : []));
+  slot.dataset.trouble = trouble?.detail ?? "";
+  if (trouble?.code === "JOB_NOT_FOUND") location.reload();
 }
 
-/** What needs a script: copying the address, and the kept face. */
+/* What the server has words for */
+
+/** The parts of the page that only the server can write anew depend on these alone. */
+function shape(view) {
+  return JSON.stringify([view.state, view.stage, view.reason, view.attempts.length, view.expired]);
+}
+
+async function freshPage() {
+  for (;;) {
+    try {
+      const answer = await fetch(address);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (page.getElementById("job")) return page;
+    } catch {
+      // Said by what follows the job.
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+async function renew() {
+  while (shape(shown) !== shape(newest)) {
+    const page = await freshPage();
+    const fresh = page.getElementById("job");
+    const view = JSON.parse(fresh.querySelector("[data-view]").textContent);
+    const open = Boolean(parts().querySelector("details[open]"));
+    const focused = parts().contains(document.activeElement);
+    parts().replaceWith(fresh.querySelector("[data-parts]"));
+    const details = parts().querySelector("details");
+    if (details) details.open = open;
+    if (focused) parts().querySelector("[data-focus]").focus();
+    document.title = page.title;
+    said.textContent = (parts().querySelector("[data-words]") ?? parts().querySelector("h1")).textContent;
+    showStage(shown, view, fresh.querySelector("[data-stage]"));
+    shown = view;
+    if (view.version > newest.version) newest = view;
+    offer();
+  }
+  watch(newest);
+}
+
+function change(view) {
+  newest = view;
+  showProgress(view);
+  renewing ??= renew().finally(() => (renewing = null));
+}
+
+/* The stage */
+
+function showFace() {
+  if (draft) stage.querySelector("[data-face]")?.replaceChildren(portrait(draft.face));
+}
+
+/** Play what there is of a video that is being made. */
+function watch(view) {
+  if (!player && view.stream > passed && !isFinal(view) && canPlayLive()) {
+    player = new Player(stage, { stream: `${address}/stream`, video: `${address}/video` });
+  }
+  player?.tell(view);
+}
+
+function showStage(before, view, fresh) {
+  if (player && view.state === "succeeded") return player.finish();
+  if (isFinal(before) === isFinal(view)) return;
+  player?.stop();
+  player = null;
+  stage.replaceChildren(...fresh.childNodes);
+  showFace();
+  const video = stage.querySelector("video");
+  // Where the browser refuses to begin with sound, the person presses play.
+  if (video && !document.hidden && !calm.matches) video.play().catch(() => {});
+}
+
+/* What needs a script: copying the address, and the kept face */
+
 function offer() {
   const copy = job.querySelector("[data-copy]");
   if (copy && navigator.clipboard) {
@@ -95,16 +146,27 @@ function offer() {
   const again = job.querySelector("[data-again]");
   if (again && draft) {
     again.hash = "again";
-    if (job.dataset.state === "succeeded") {
-      again.querySelector("span").textContent = "Make another with this face";
-    }
+    if (shown.state === "succeeded") again.querySelector("span").textContent = "Make another with this face";
   }
 }
 
-if (draft) job.querySelector("[data-face]")?.replaceChildren(portrait(draft.face));
+const events = new JobEvents(address, change, showTrouble);
+
+actInPlace(async (act, form, body) => {
+  if (act === "delete") return location.assign(body.location);
+  if (act === "retry") {
+    passed = body.stream;
+    events.follow();
+  }
+  change(body);
+  await renewing;
+});
+
+showFace();
 offer();
 keepChipFresh();
-if (job.querySelector("[data-clock]")) {
-  setInterval(tick, 1000);
-  follow();
+setInterval(tick, 1000);
+if (!isFinal(openedWith)) {
+  watch(openedWith);
+  events.follow();
 }

@@ -5,6 +5,7 @@ import { Drop } from "./drop.js";
 import { keep, kept } from "./keep.js";
 import { fieldsOf, Options, putFields } from "./options.js";
 import { problem, SERVER_GONE } from "./problem.js";
+import { renewToken } from "./token.js";
 
 const CHARACTERS_PER_SECOND = 15;
 
@@ -211,14 +212,6 @@ function answered(request) {
   } catch {
     return { detail: "The answer could not be read.", hint: "Load the page again and try once more." };
   }
-}
-
-/** The page may have outlived the visit that its token belongs to. */
-async function renewToken() {
-  const answer = await fetch(location.pathname);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const { value } = page.querySelector("[name=csrf_token]");
-  for (const field of document.querySelectorAll("[name=csrf_token]")) field.value = value;
 }
 
 function setSending(form, on) {
