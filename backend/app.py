@@ -2,16 +2,15 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 
-from backend.database import open_database
+from backend.database import Database, open_database
 from backend.dependencies import Services
 from backend.generation import Generation
-from backend.gpu.client import GpuClient
+from backend.gpu.added import AddedHosts
+from backend.gpu.hosts import GpuHosts
 from backend.guard import Guard
 from backend.jobs.changes import Changes
 from backend.jobs.retention import Retention
@@ -19,7 +18,17 @@ from backend.jobs.steps import Steps
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
 from backend.metrics import Metrics
-from backend.routes import base64_ws, docs, errors, generate, health, jobs, streams, voices
+from backend.routes import (
+    base64_ws,
+    docs,
+    errors,
+    generate,
+    health,
+    hosts,
+    jobs,
+    streams,
+    voices,
+)
 from backend.settings import Settings
 from backend.speech.base import TtsProvider
 from backend.speech.espeak_voice import EspeakVoices
@@ -28,7 +37,7 @@ from backend.speech.gtts_voice import GttsVoices
 from backend.staging.store import MediaStore
 from backend.webhooks import Webhooks
 from contracts.asgi import BodyLimit
-from contracts.problem import ErrorBody
+from contracts.hosts import Connection
 
 
 def create_app(
@@ -52,9 +61,7 @@ def create_app(
             settings.webhook_secret.get_secret_value(),
             private=settings.webhook_private,
         )
-        app.state.services = services = _assemble(
-            settings, speaker, JobStore(database, settings.max_queue), webhooks
-        )
+        app.state.services = services = _assemble(settings, speaker, database, webhooks)
         services.worker.start()
         webhooks.start()
         retention = Retention(
@@ -83,12 +90,13 @@ def create_app(
         streams.router,
         base64_ws.router,
         voices.router,
+        hosts.router,
         health.router,
         errors.router,
     ):
         app.include_router(router)
     errors.install(app)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: docs.openapi(app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
     app.add_middleware(Guard, settings=settings)
     return app
@@ -100,40 +108,37 @@ def default_voices(settings: Settings) -> list[TtsProvider]:
     return [GttsVoices(settings.gtts_timeout_seconds), offline] if settings.gtts else [offline]
 
 
-def _assemble(settings: Settings, speaker: Speaker, jobs: JobStore, webhooks: Webhooks) -> Services:
+def _assemble(
+    settings: Settings, speaker: Speaker, database: Database, webhooks: Webhooks
+) -> Services:
+    jobs = JobStore(database, settings.max_queue)
     jobs.on_end.append(lambda session, job: webhooks.record(session, job.callback_url, job.view()))
     metrics = Metrics()
     jobs.on_end.append(lambda _, job: metrics.ended(job.stage_seconds, job.error))
     media = MediaStore(settings.data_dir / "jobs")
-    gpu = GpuClient(
-        settings.gpu_url, settings.gpu_token.get_secret_value(), settings.gpu_timeout_seconds
+    changes = Changes(jobs)
+    fixed = Connection(settings.gpu_url, settings.gpu_token.get_secret_value())
+    hosts = GpuHosts(
+        AddedHosts(database, plain_http=settings.gpu_plain_http),
+        fixed if fixed.url else None,
+        settings.gpu_timeout_seconds,
     )
-    worker = Worker(jobs, Steps(jobs, media, speaker, gpu), settings.workers)
+    worker = Worker(
+        jobs,
+        Steps(media, speaker, changes),
+        hosts,
+        max_running=settings.workers,
+        max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+    )
     return Services(
         settings=settings,
         jobs=jobs,
-        changes=Changes(jobs),
+        changes=changes,
         media=media,
         speaker=speaker,
-        gpu=gpu,
+        hosts=hosts,
         worker=worker,
-        generation=Generation(jobs, media, speaker, worker, webhooks),
+        generation=Generation(jobs, media, speaker, webhooks),
         metrics=metrics,
     )
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        schema = get_openapi(
-            title=app.title, version=app.version, summary=app.summary, routes=app.routes
-        )
-        # Routes refer to it by name, see `problems`.
-        schemas = schema["components"]["schemas"]
-        schemas["ErrorBody"] = ErrorBody.model_json_schema()
-        # FastAPI promises its own validation errors wherever a route takes a parameter.
-        del schemas["HTTPValidationError"], schemas["ValidationError"]
-        for operation in (each for path in schema["paths"].values() for each in path.values()):
-            if "HTTPValidationError" in str(operation["responses"].get("422")):
-                del operation["responses"]["422"]
-        app.openapi_schema = schema
-    return app.openapi_schema

@@ -7,7 +7,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from backend.generation import Generation
-from backend.gpu.client import GpuClient
+from backend.gpu.hosts import GpuHosts
 from backend.jobs.changes import Changes
 from backend.jobs.store import JobStore
 from backend.jobs.worker import Worker
@@ -26,7 +26,7 @@ class Services:
     changes: Changes
     media: MediaStore
     speaker: Speaker
-    gpu: GpuClient
+    hosts: GpuHosts
     worker: Worker
     generation: Generation
     metrics: Metrics

@@ -7,7 +7,6 @@ from typing import IO
 
 from backend.jobs.job import Job
 from backend.jobs.store import JobStore
-from backend.jobs.worker import Worker
 from backend.speech.fallback import Speaker
 from backend.speech.text import clean
 from backend.staging.probe import probe_face, probe_speech
@@ -42,13 +41,11 @@ class Generation:
         jobs: JobStore,
         media: MediaStore,
         speaker: Speaker,
-        worker: Worker,
         webhooks: Webhooks,
     ) -> None:
         self._jobs = jobs
         self._media = media
         self._speaker = speaker
-        self._worker = worker
         self._webhooks = webhooks
 
     def submit(self, wish: Wish) -> Job:
@@ -96,7 +93,6 @@ class Generation:
         if accepted.id != job_id:
             self._media.remove(job_id)
             return accepted
-        self._worker.enqueue(job_id)
         return self._jobs.get(job_id)
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 STAGES: Final = (
     "speak", "decode", "track", "prepare", "render", "enhance", "compose", "encode", "finish",
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """What the backend asks of a GPU host, over HTTP."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -98,7 +98,7 @@ class GpuClient:
 
     def render(
         self, order: RenderOrder, fragments: Fragments, stop: Stop, on_restart: OnRestart
-    ) -> Iterator[Framed]:
+    ) -> Generator[Framed, None, None]:
         """Have a face speak, and go on with what the host renders already.
 
         A connection that breaks or stalls is opened again and goes on where it was, also in

@@ -1,5 +1,6 @@
 """Which GPU hosts there are, how they do, and which one takes the next job."""
 
+import logging
 import random
 import threading
 import time
@@ -18,6 +19,8 @@ from contracts.errors import (
 )
 from contracts.hosts import Connection, GpuHostView, NewGpuHost, host_name
 from contracts.lipsync import EngineStatus
+
+log = logging.getLogger(__name__)
 
 FIXED_ID: Final = "fixed"
 LOOK_SECONDS: Final = 3.0
@@ -184,8 +187,13 @@ class GpuHosts:
         except LipSyncError as error:
             told = _for_host(error, host.fixed)
             self.change(lambda now: host.unanswered(told, now, self.draw()))
-            return
-        self.change(lambda now: host.answered(health, engines, now))
+        except Exception:
+            # Else it would count as being asked for ever.
+            log.exception("asking the GPU host %s failed", host.name)
+            unforeseen = GpuUnreachable(f"asking the GPU host {host.name} failed")
+            self.change(lambda now: host.unanswered(unforeseen, now, self.draw()))
+        else:
+            self.change(lambda now: host.answered(health, engines, now))
 
     def _reread(self) -> None:
         """See what was added and removed, perhaps by another process."""

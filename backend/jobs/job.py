@@ -81,7 +81,6 @@ class Job(Base):
         self.gpu_host = gpu_host
         self.reason = ""
         self.started_at = utc_now()
-        self.stage_seconds = {}
 
     def renew(self, owner: str, lease_seconds: float) -> None:
         """The worker is still at it."""
@@ -105,9 +104,9 @@ class Job(Base):
         self.progress = min(1.0, seconds / total) if total > 0 else 0.0
         self.seconds_left = seconds_left
 
-    def begin_stream(self) -> None:
-        """The video begins to come, from its first frame."""
-        self.stream += 1
+    def begin_stream(self, number: int) -> None:
+        """The video begins to come from its first frame; the number is that of `Fragments`."""
+        self.stream = number
         self.receive(0.0, 0.0, None)
 
     def count(self, error: ErrorBody) -> None:

@@ -3,25 +3,29 @@
 import logging
 import time
 import wave
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from backend.gpu.client import GpuClient
 from backend.gpu.rendering import RenderOrder
 from backend.gpu.stop import Stop
+from backend.jobs.changes import Changes
 from backend.jobs.job import Job
-from backend.jobs.store import JobStore
+from backend.jobs.pace import Pace
 from backend.speech.base import Spoken
 from backend.speech.fallback import Speaker
 from backend.staging.finish import finish
 from backend.staging.fragments import Fragments
 from backend.staging.store import JobMedia, MediaStore
-from contracts.errors import GpuAnswerBroken
+from contracts.errors import GpuAnswerBroken, LipSyncError, RenderFailed
 from contracts.jobs import JobStage
 from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
-from contracts.records import EndRecord, EventRecord, Framed, ProgressRecord
+from contracts.records import EndRecord, EventRecord, Framed, MediaRecord, ProgressRecord
 
 log = logging.getLogger(__name__)
 
@@ -29,106 +33,177 @@ PROGRESS_SECONDS = 0.2
 """Progress reaches the database at most so often."""
 
 
+@dataclass(frozen=True)
+class Task:
+    """A job that is being made, and what its worker holds for it."""
+
+    job: Job
+    """As it was when it was claimed."""
+    gpu: GpuClient
+    """The host that renders it."""
+    stop: Stop
+    update: Callable[[Callable[[Job], None]], Job]
+    """Changes the job, as long as it is the worker's."""
+    died: Callable[[LipSyncError], None]
+    """Told that the host died while it rendered; raises when that was too often."""
+
+
+class _SpokenText(BaseModel):
+    """What was spoken, beside the sound; written last, so that it stands for both."""
+
+    voice: str
+    seconds: float
+    marks: tuple[PhonemeMark, ...] | None
+
+
 class Steps:
     """Makes one job's video at a time; shared by all workers, keeps nothing of a job."""
 
-    def __init__(self, jobs: JobStore, media: MediaStore, speaker: Speaker, gpu: GpuClient) -> None:
-        self._jobs = jobs
+    def __init__(self, media: MediaStore, speaker: Speaker, changes: Changes) -> None:
         self._media = media
         self._speaker = speaker
-        self._gpu = gpu
+        self._changes = changes
 
-    def make(self, job: Job, stop: Stop) -> RenderReport:
-        """Make a running job's video; done over from the start when a process died in between.
+    def make(self, task: Task) -> tuple[RenderReport, int]:
+        """Make a running job's video, from where an earlier worker of it stopped.
+
+        Returns:
+            The host's report, and how many bytes the job's files have.
 
         Raises:
             LipSyncError: What prevents it.
-            Cancelled: `stop` was set.
+            LeaseLost: The job is no longer the worker's.
+            Cancelled: It is to stop.
         """
-        media = self._media.of(job.id)
-        marks = self._speak(job, media, stop) if job.text is not None else None
+        job, media = task.job, self._media.of(task.job.id)
+        marks = self._speak(task, media) if job.text is not None else None
         order = RenderOrder(
             key=job.id,
             face=media.face,
             speech=media.speech,
-            options=LipSyncOptions.model_validate(job.options),
+            options=_options(job),
             marks=marks,
         )
         with Fragments(media) as fragments:
-            return self._render_and_finish(order, media, fragments, stop)
+            report = self._render(task, order, fragments)
+            self._finish(task, report, fragments, media)
+        return report, self._media.num_bytes(job.id)
 
-    def _render_and_finish(
-        self, order: RenderOrder, media: JobMedia, fragments: Fragments, stop: Stop
-    ) -> RenderReport:
-        report = self._render(order, fragments, stop)
+    def _speak(self, task: Task, media: JobMedia) -> Sequence[PhonemeMark] | None:
+        if not media.spoken.exists():
+            task.update(lambda job: job.reach(JobStage.SPEAKING))
+            with _timed(task, "speak"):
+                self._speak_anew(task, media)
+        spoken = _SpokenText.model_validate_json(media.spoken.read_bytes())
 
+        def note(job: Job) -> None:
+            job.voice = spoken.voice
+            job.speech_seconds = spoken.seconds
+
+        task.update(note)
+        return spoken.marks
+
+    def _speak_anew(self, task: Task, media: JobMedia) -> None:
+        job = task.job
+        voices = self._speaker.choose(job.voice_asked, job.language)
+        speech = self._speaker.speak(job.text or "", voices, task.stop)
+        write_wav(speech.spoken, media.speech)
+        about = _SpokenText(
+            voice=speech.voice.id, seconds=speech.spoken.seconds, marks=speech.spoken.marks
+        )
+        unfinished = media.spoken.with_suffix(".part")
+        unfinished.write_text(about.model_dump_json(), encoding="utf-8")
+        unfinished.replace(media.spoken)
+
+    def _render(self, task: Task, order: RenderOrder, fragments: Fragments) -> RenderReport:
+        watched = _Watched(task, self._changes, fragments)
+        with closing(task.gpu.render(order, fragments, task.stop, task.died)) as records:
+            for framed in records:
+                if isinstance(framed.record, EndRecord):
+                    return framed.record.report
+                watched.see(framed)
+        raise GpuAnswerBroken("the GPU host's answer ended before the video did")
+
+    def _finish(
+        self, task: Task, report: RenderReport, fragments: Fragments, media: JobMedia
+    ) -> None:
         def rendered(job: Job) -> None:
             job.took(**report.stage_seconds)
             job.reach(JobStage.FINISHING)
 
-        self._jobs.update(order.key, rendered)
-        with self._timed(order.key, "finish"):
-            finish(fragments.path, media.video, f"{report.engine} {report.engine_version}")
-        return report
+        task.update(rendered)
+        with _timed(task, "finish"):
+            try:
+                finish(fragments.path, media.video, f"{report.engine} {report.engine_version}")
+            except GpuAnswerBroken as error:
+                # Else the host would give the same again.
+                fragments.abandon()
+                task.gpu.cancel(task.job.id)
+                raise RenderFailed("what the GPU host rendered is no video") from error
 
-    def _speak(self, job: Job, media: JobMedia, stop: Stop) -> Sequence[PhonemeMark] | None:
-        self._jobs.update(job.id, lambda job: job.reach(JobStage.SPEAKING))
-        with self._timed(job.id, "speak"):
-            voices = self._speaker.choose(job.voice_asked, job.language)
-            speech = self._speaker.speak(job.text or "", voices, stop)
-            write_wav(speech.spoken, media.speech)
 
-        def spoken(job: Job) -> None:
-            job.voice = speech.voice.id
-            job.speech_seconds = speech.spoken.seconds
-            job.reach(JobStage.PREPARING)
+def _options(job: Job) -> LipSyncOptions:
+    """What the job asks for; the engine that a host chose stays."""
+    options = LipSyncOptions.model_validate(job.options)
+    if options.engine == "auto" and job.engine:
+        return options.model_copy(update={"engine": job.engine})
+    return options
 
-        self._jobs.update(job.id, spoken)
-        return speech.spoken.marks
 
-    def _render(self, order: RenderOrder, fragments: Fragments, stop: Stop) -> RenderReport:
-        self._jobs.update(order.key, lambda job: job.reach(JobStage.PREPARING))
-        watched = _Watched(self._jobs, order.key)
-        for framed in self._gpu.render(order, fragments, stop, lambda _: None):
-            if isinstance(framed.record, EndRecord):
-                return framed.record.report
-            watched.see(framed)
-        raise GpuAnswerBroken("the GPU host's answer ended before the video did")
-
-    @contextmanager
-    def _timed(self, job_id: str, stage: str) -> Iterator[None]:
-        begin = time.monotonic()
-        yield
-        seconds = time.monotonic() - begin
-        self._jobs.update(job_id, lambda job: job.took(**{stage: seconds}))
-        log.info("job %s: %s took %.2f s", job_id, stage, seconds)
+@contextmanager
+def _timed(task: Task, stage: str) -> Iterator[None]:
+    begin = time.monotonic()
+    yield
+    seconds = time.monotonic() - begin
+    task.update(lambda job: job.took(**{stage: seconds}))
+    log.info("job %s: %s took %.2f s", task.job.id, stage, seconds)
 
 
 class _Watched:
-    """Tells the job what the GPU host says of its progress."""
+    """Tells the job, and those who follow it, what comes from the GPU host."""
 
-    def __init__(self, jobs: JobStore, job_id: str) -> None:
-        self._jobs = jobs
-        self._job_id = job_id
+    def __init__(self, task: Task, changes: Changes, fragments: Fragments) -> None:
+        self._task = task
+        self._changes = changes
+        self._fragments = fragments
+        self._stream = task.job.stream
+        self._stage = JobStage.PREPARING
+        self._total = task.job.speech_seconds or 0.0
+        self._pace = Pace()
         self._told_at = 0.0
+        task.update(lambda job: job.reach(JobStage.PREPARING))
 
     def see(self, framed: Framed) -> None:
         record = framed.record
+        if self._fragments.stream != self._stream:
+            self._stream = stream = self._fragments.stream
+            self._pace = Pace()
+            self._task.update(lambda job: job.begin_stream(stream))
         if isinstance(record, EventRecord) and record.name == "engine":
-            self._jobs.update(self._job_id, lambda job: setattr(job, "engine", record.value))
+            self._task.update(lambda job: setattr(job, "engine", record.value))
+        elif isinstance(record, MediaRecord):
+            self._reach(JobStage.RENDERING)
+            # Who watches gets each fragment at once, without a change in the database.
+            self._changes.ring(self._task.job.id)
+        elif isinstance(record, ProgressRecord) and record.stage == "render":
+            self._total = record.total
+            self._reach(JobStage.RENDERING)
         elif isinstance(record, ProgressRecord):
-            now = time.monotonic()
-            if now - self._told_at >= PROGRESS_SECONDS:
-                self._told_at = now
-                self._jobs.update(self._job_id, lambda job: _tell(job, record))
+            self._reach(JobStage.PREPARING)
 
+    def _reach(self, stage: JobStage) -> None:
+        now = time.monotonic()
+        seconds, total = self._fragments.media_seconds, self._total
+        left = self._pace.see(seconds, total, now)
+        if stage is self._stage and now - self._told_at < PROGRESS_SECONDS:
+            return
+        self._stage, self._told_at = stage, now
 
-def _tell(job: Job, record: ProgressRecord) -> None:
-    if record.stage != "render":
-        job.reach(JobStage.PREPARING)
-        return
-    job.reach(JobStage.RENDERING)
-    job.receive(record.done, record.total, None)
+        def tell(job: Job) -> None:
+            job.reach(stage)
+            job.receive(seconds, total, left)
+
+        self._task.update(tell)
 
 
 def write_wav(spoken: Spoken, path: Path) -> None:

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 
+from backend.routes.errors import problems
 from contracts.lipsync import LipSyncOptions
+from contracts.problem import ErrorBody
 
 router = APIRouter()
 
@@ -40,6 +43,27 @@ def show_docs(request: Request) -> HTMLResponse:
         "<p>For programs: <a href=/openapi.json>openapi.json</a>. "
         f"Every error is listed under <a href=/errors>/errors</a>.</p>{operations}</html>"
     )
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The API for programs."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        # Routes refer to it by name, see `problems`.
+        schemas = schema["components"]["schemas"]
+        schemas["ErrorBody"] = ErrorBody.model_json_schema()
+        # FastAPI promises its own validation errors wherever a route takes a parameter.
+        del schemas["HTTPValidationError"], schemas["ValidationError"]
+        everywhere = {str(status): problem for status, problem in problems(401, 403, 500).items()}
+        for operation in (each for path in schema["paths"].values() for each in path.values()):
+            answers = operation["responses"]
+            if "HTTPValidationError" in str(answers.get("422")):
+                del answers["422"]
+            operation["responses"] = dict(sorted((everywhere | answers).items()))
+        app.openapi_schema = schema
+    return app.openapi_schema
 
 
 def _operation(api: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> str:

@@ -1,19 +1,21 @@
 """A face and a text or a recording in, a video out."""
 
-import asyncio
+import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Header, Response, UploadFile
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import APIRouter, Form, Header, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from backend.dependencies import Services, ServicesDep
 from backend.generation import Wish
-from backend.routes.errors import problems
+from backend.jobs.changes import POLL_SECONDS
+from backend.routes.errors import problem, problems
 from backend.routes.jobs import video_answer
 from contracts.catalogue import from_body
-from contracts.jobs import JobView
+from contracts.errors import Busy, Cancelled, LipSyncError
+from contracts.jobs import JobState, JobView
 from contracts.lipsync import LipSyncOptions
 
 router = APIRouter(tags=["generate"])
@@ -36,6 +38,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     **problems(401, 403, 404, 413, 415, 422, 429, 500, 502, 503, 504),
 }
+PATIENCE_SECONDS = 5.0
+"""So long a caller waits for a job that can't begin, before it is told why; the job waits on."""
 Prefer = Annotated[
     str | None,
     Header(
@@ -80,6 +84,7 @@ class FromAudio(_Form):
 
 @router.post("/generate-from-text", response_class=Response, responses=_RESPONSES)
 async def generate_from_text(
+    request: Request,
     form: Annotated[FromText, Form(media_type="multipart/form-data")],
     services: ServicesDep,
     prefer: Prefer = None,
@@ -98,11 +103,12 @@ async def generate_from_text(
         idempotency_key=idempotency_key,
         callback_url=form.callback_url,
     )
-    return await _generate(wish, prefer, services)
+    return await _generate(request, wish, prefer, services)
 
 
 @router.post("/generate-from-audio", response_class=Response, responses=_RESPONSES)
 async def generate_from_audio(
+    request: Request,
     form: Annotated[FromAudio, Form(media_type="multipart/form-data")],
     services: ServicesDep,
     prefer: Prefer = None,
@@ -119,26 +125,59 @@ async def generate_from_audio(
         idempotency_key=idempotency_key,
         callback_url=form.callback_url,
     )
-    return await _generate(wish, prefer, services)
+    return await _generate(request, wish, prefer, services)
 
 
 def _options(form: LipSyncOptions) -> LipSyncOptions:
     return LipSyncOptions.model_validate(form.model_dump(include=set(LipSyncOptions.model_fields)))
 
 
-async def _generate(wish: Wish, prefer: str | None, services: Services) -> Response:
+async def _generate(
+    request: Request, wish: Wish, prefer: str | None, services: Services
+) -> Response:
     job = await run_in_threadpool(services.generation.submit, wish)
     location = {"Location": f"/jobs/{job.id}", "X-Job-Id": job.id}
     if prefer and "respond-async" in prefer.lower():
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(job.view().model_dump(mode="json"), 202, headers=headers)
-    finished = await run_in_threadpool(services.worker.finished, job.id)
-    await asyncio.wrap_future(finished)
-    return await run_in_threadpool(_result, job.id, services)
+    try:
+        view = await _ended(job.id, request, services)
+        return video_answer(view, services.media.of(job.id).video)
+    except LipSyncError as error:
+        answer = problem(error, request.scope["request_id"])
+        answer.headers.update(location)
+        return answer
 
 
-def _result(job_id: str, services: Services) -> FileResponse:
-    view = services.jobs.get(job_id).view()
-    if view.error is not None:
-        raise from_body(view.error.model_dump(), view.error.status)
-    return video_answer(view, services.media.of(job_id).video)
+async def _ended(job_id: str, request: Request, services: Services) -> JobView:
+    """The job once it has its video.
+
+    Raises:
+        LipSyncError: It has failed, or its caller should not wait any longer.
+    """
+    stuck_since: float | None = None
+    with services.changes.following(job_id) as bell:
+        while True:
+            view = await run_in_threadpool(lambda: services.jobs.get(job_id).view())
+            if view.error is not None:
+                raise from_body(view.error.model_dump(), view.error.status)
+            if view.state is JobState.SUCCEEDED:
+                return view
+            if view.state is JobState.CANCELLED or await request.is_disconnected():
+                raise Cancelled(f"nobody waits for job {job_id} any more")
+            if services.worker.stopping:
+                raise Busy(f"the backend was stopped; job {job_id} goes on when it runs again")
+            if view.state is not JobState.QUEUED or not view.reason:
+                stuck_since = None
+            elif stuck_since is None:
+                stuck_since = time.monotonic()
+            elif time.monotonic() - stuck_since >= PATIENCE_SECONDS:
+                raise _stuck(view, services)
+            await bell.wait(POLL_SECONDS)
+
+
+def _stuck(view: JobView, services: Services) -> LipSyncError:
+    """Why the job waits, with a way to come back to it."""
+    why = services.hosts.why() or Busy(view.reason)
+    why.hint += f" The job goes on as soon as it can: GET /jobs/{view.id}"
+    return why

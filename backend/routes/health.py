@@ -1,11 +1,13 @@
 """Whether the backend lives, and whether it can make a video."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from backend.dependencies import ServicesDep
+from backend.metrics import CONTENT_TYPE
 from backend.routes.errors import problems
 from contracts.errors import EngineUnavailable
+from contracts.jobs import JobState
 
 router = APIRouter(tags=["health"])
 
@@ -45,11 +47,31 @@ def show_version(request: Request) -> Version:
 @router.get("/health/ready", responses=problems(502, 503))
 def ready(services: ServicesDep) -> Readiness:
     """A video can be made; else the problem says what is missing."""
-    statuses = services.gpu.engines()
+    host = services.hosts.best()
+    statuses = services.hosts.engines()
     engines = [status.info.name for status in statuses if status.ready]
     if not engines:
         reasons = "; ".join(f"{status.info.name}: {status.reason}" for status in statuses)
-        raise EngineUnavailable(f"the GPU host has no engine that is ready ({reasons or 'none'})")
-    return Readiness(
-        gpu_host=services.gpu.url, engines=engines, num_voices=len(services.speaker.voices)
-    )
+        raise EngineUnavailable(f"no GPU host has an engine that is ready ({reasons or 'none'})")
+    return Readiness(gpu_host=host.url, engines=engines, num_voices=len(services.speaker.voices))
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "In Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+)
+def show_metrics(services: ServicesDep) -> Response:
+    """What Prometheus collects: jobs by state, seconds by stage, failures, listeners, GPU hosts."""
+    metrics = services.metrics
+    for state in JobState:
+        metrics.jobs.labels(state.value).set(services.jobs.count(state))
+    healthy = [host.healthy for host in services.hosts.views()]
+    metrics.gpu_hosts.labels("healthy").set(sum(healthy))
+    metrics.gpu_hosts.labels("failing").set(len(healthy) - sum(healthy))
+    return Response(metrics.text(), media_type=CONTENT_TYPE)

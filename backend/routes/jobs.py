@@ -80,7 +80,6 @@ def retry_job(job_id: str, response: Response, services: ServicesDep) -> JobView
             raise MediaExpired(f"what was uploaded for job {job.id} has been removed")
 
     job = services.jobs.update(job_id, retry)
-    services.worker.enqueue(job.id)
     response.headers["Location"] = f"/jobs/{job.id}"
     return job.view()
 

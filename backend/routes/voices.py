@@ -18,5 +18,5 @@ def list_voices(services: ServicesDep) -> list[Voice]:
 
 @router.get("/engines", responses=problems(502, 503, 504))
 def list_engines(services: ServicesDep) -> list[EngineStatus]:
-    """The GPU host's engines, in the order in which `auto` tries them."""
-    return services.gpu.engines()
+    """The engines of the GPU hosts, each as it does where it does best, the best host's first."""
+    return services.hosts.engines()

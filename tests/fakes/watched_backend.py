@@ -88,7 +88,7 @@ class Growing(Fragments):
     def begin(self, *payloads: bytes) -> None:
         """Begin it, or begin it anew."""
         self.start_over(f"render {self.stream}", NO_GPU)
-        self._services.jobs.update(self._job_id, Job.begin_stream)
+        self._services.jobs.update(self._job_id, lambda job: job.begin_stream(self.stream))
         self.grow(*payloads)
 
     def grow(self, *payloads: bytes) -> None:

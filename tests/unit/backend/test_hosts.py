@@ -252,6 +252,16 @@ def test_pauses_are_spread(world):
     assert spread == [pytest.approx(2 * 0.75), pytest.approx(4 * 1.25, rel=0.01)]
 
 
+def test_a_fault_that_nobody_foresaw_is_one_of_the_host(world):
+    world["a"].fault = RuntimeError(CANARY)
+    view = world.view("a")
+    assert (view.healthy, view.error.code) == (False, "GPU_UNREACHABLE")
+    assert CANARY not in view.model_dump_json()
+    world["a"].fault = None
+    world.now += FRESH_SECONDS
+    assert world.take() == "a"
+
+
 def test_what_went_wrong_is_shown_until_the_host_answers_again(world):
     world["a"].fault = GpuUnreachable("no GPU host answers at http://a", hint="Start it.")
     view = world.view("a")

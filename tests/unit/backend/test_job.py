@@ -99,7 +99,7 @@ def test_only_what_failed_or_was_cancelled_can_be_retried(job, how):
 
 def test_a_job_given_back_keeps_what_has_come_and_says_why_it_waits(job):
     start(job)
-    job.begin_stream()
+    job.begin_stream(1)
     job.receive(1.0, 4.0, 3.0)
     job.requeue("no GPU host answers")
     view = job.view()
@@ -116,9 +116,9 @@ def test_a_lease_ends_in_the_future_and_with_the_work(job):
 
 def test_a_render_that_begins_anew_is_another_stream(job):
     start(job)
-    job.begin_stream()
+    job.begin_stream(1)
     job.receive(1, 2, None)
-    job.begin_stream()
+    job.begin_stream(2)
     assert (job.stream, job.media_seconds, job.progress) == (2, 0, 0)
 
 

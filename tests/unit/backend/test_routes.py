@@ -6,6 +6,7 @@ import av
 import pytest
 import requests
 
+from backend.gpu import host as host_module
 from contracts.catalogue import catalogue
 from contracts.errors import EngineUnavailable
 from contracts.jobs import JobState, JobView
@@ -213,7 +214,8 @@ def test_a_job_that_was_running_at_the_stop_is_made_after_the_next_start(tmp_pat
         assert LipSync(url).wait(job_id, 20).state is JobState.SUCCEEDED
 
 
-def test_ready_says_what_is_there_and_what_is_missing(url, host):
+def test_ready_says_what_is_there_and_what_is_missing(url, host, monkeypatch):
+    monkeypatch.setattr(host_module, "FRESH_SECONDS", 0)
     ready = requests.get(url + "/health/ready").json()
     assert (ready["engines"], ready["gpu_host"]) == (["counting"], host.url)
     host.token = "changed meanwhile"
@@ -272,7 +274,7 @@ def test_an_unforeseen_fault_is_a_problem_that_tells_no_secrets(url, host, monke
     def broken(self):
         raise RuntimeError("a canary")
 
-    monkeypatch.setattr("backend.gpu.client.GpuClient.engines", broken)
+    monkeypatch.setattr("backend.gpu.hosts.GpuHosts.engines", broken)
     answer = requests.get(url + "/engines")
     assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL")
     assert "canary" not in answer.text
