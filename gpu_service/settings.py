@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     max_queue: Annotated[int, Field(ge=0, le=64)] = 2
     """How many renders may wait for their turn; further ones are told to come back later."""
     kept_bytes: Annotated[int, Field(ge=0)] = 256_000_000
-    """Memory for videos that have ended: for 15 minutes, who lost the connection gets the rest."""
+    """Room for videos that have ended, on the disk but for short ones: for 15 minutes, who lost the
+    connection gets the rest."""
     face_cache_bytes: Annotated[int, Field(ge=0)] = 200_000_000
     """Memory for uploaded faces, which need not be sent again for the next speech."""
     avatar_cache_bytes: Annotated[int, Field(ge=0)] = 256_000_000

@@ -5,10 +5,12 @@ import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
@@ -230,8 +232,7 @@ async def _answer_video(request: Request, run: Run) -> Response:
         renders.leave(run)
     if run.error:
         raise run.error
-    data = await asyncio.to_thread(join_fragments, [framed.payload for framed in run.media])
-    return Response(data, media_type="video/mp4", headers=_headers(run))
+    return await asyncio.to_thread(_VideoFile, run)
 
 
 async def _answer_records(request: Request, run: Run, first: int = 0) -> Response:
@@ -247,6 +248,25 @@ async def _answer_records(request: Request, run: Run, first: int = 0) -> Respons
         renders.leave(run)
         raise
     return _RecordStream(renders, run, first)
+
+
+class _VideoFile(FileResponse):
+    """A render's MP4, in a file that goes when the answer ends or breaks off."""
+
+    def __init__(self, run: Run) -> None:
+        self._folder = TemporaryDirectory(prefix="lipsync-")
+        file = Path(self._folder.name) / "video.mp4"
+        try:
+            join_fragments(run.payloads, file)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        super().__init__(file, headers=_headers(run), media_type="video/mp4")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        with self._folder:
+            await super().__call__(scope, receive, send)
 
 
 class _RecordStream(StreamingResponse):

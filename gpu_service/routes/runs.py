@@ -32,6 +32,7 @@ from contracts.records import (
     ProgressRecord,
     Record,
 )
+from gpu_service.media.spool import Spool
 from gpu_service.render import Emit
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,11 @@ class Run:
         self.job: Job | None = job
         self.engine: EventRecord | None = None
         """Says which engine renders, once that is known."""
-        self.media: list[Framed] = []
+        self.media: list[InitRecord | MediaRecord] = []
         """The init record and the fragments; the place of each is its `seq`."""
+        self.payloads = Spool()
+        """What belongs to each of them."""
         self.last: EndRecord | ErrorRecord | None = None
-        self.num_bytes = 0
         self.queued = False
         self.listeners = 0
         self.quiet_since = now
@@ -107,7 +109,9 @@ class Run:
         """
         if self._stopped:
             raise copy.copy(self._stopped)
-        self._loop.call_soon_threadsafe(self._take, Framed(record, payload))
+        if isinstance(record, InitRecord | MediaRecord):
+            self.payloads.append(payload)
+        self._loop.call_soon_threadsafe(self._take, record)
 
     def stop(self, reason: LipSyncError) -> None:
         """Have the job end at its next record; the first reason counts."""
@@ -116,13 +120,13 @@ class Run:
     def wait_behind(self, num_renders: int) -> None:
         """Tell that so many renders come before this one."""
         self.queued = True
-        self._take(Framed(ProgressRecord(stage="queue", done=0, total=num_renders)))
+        self._take(ProgressRecord(stage="queue", done=0, total=num_renders))
 
     def begin(self) -> Job:
         """It is this one's turn; gives the job, which is kept no longer."""
         assert self.job  # noqa: S101 - it begins once
         job, self.job, self.queued = self.job, None, False
-        self._take(Framed(_BEGINNING))
+        self._take(_BEGINNING)
         return job
 
     def end(self, outcome: RenderReport | BaseException, now: float) -> None:
@@ -172,7 +176,9 @@ class Run:
                 told = self._progress
                 yield Framed(told)
             while position < len(self.media):
-                yield self.media[position]
+                # In a thread, because a disk may be slow.
+                payload = await asyncio.to_thread(self.payloads.__getitem__, position)
+                yield Framed(self.media[position], payload)
                 position += 1
             if self.last:
                 yield Framed(self.last)
@@ -182,15 +188,14 @@ class Run:
             except TimeoutError:
                 told = None
 
-    def _take(self, framed: Framed) -> None:
-        match framed.record:
+    def _take(self, record: Record) -> None:
+        match record:
             case EventRecord():
-                self.engine = framed.record
+                self.engine = record
             case ProgressRecord():
-                self._progress = framed.record
+                self._progress = record
             case InitRecord() | MediaRecord():
-                self.media.append(framed)
-                self.num_bytes += len(framed.payload)
+                self.media.append(record)
         self._tell()
 
     def _tell(self) -> None:
@@ -364,6 +369,7 @@ class Renders:
     def _keep_within_budget(self) -> None:
         ended = [run for run in self._kept.values() if run.last]
         ended.sort(key=lambda run: run.quiet_since, reverse=True)
-        for run, total in zip(ended, accumulate(run.num_bytes for run in ended), strict=True):
+        totals = accumulate(run.payloads.num_bytes for run in ended)
+        for run, total in zip(ended, totals, strict=True):
             if total > self._kept_bytes and run is not ended[0] and run.key:
                 del self._kept[run.key]

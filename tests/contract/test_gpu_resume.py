@@ -1,12 +1,16 @@
 """Renders with a key over a real loopback socket: joined, resumed, stopped and kept."""
 
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from fastapi.responses import FileResponse
 
 from contracts.errors import EngineBusy
 from contracts.records import (
@@ -82,6 +86,11 @@ def media(records: list[Framed]) -> list[Framed]:
     return [framed for framed in records if isinstance(framed.record, InitRecord | MediaRecord)]
 
 
+def joined(parts: list[bytes], folder: Path) -> bytes:
+    join_fragments(parts, folder / "joined.mp4")
+    return (folder / "joined.mp4").read_bytes()
+
+
 def read_until(answer: requests.Response, seq: int) -> list[Framed]:
     """The records up to a fragment; then the connection is dropped."""
     records = []
@@ -96,7 +105,7 @@ def read_until(answer: requests.Response, seq: int) -> list[Framed]:
 
 @pytest.mark.parametrize("seq", [1, 4, 8])
 def test_a_connection_dropped_in_mid_render_is_resumed_to_the_same_video(
-    host: str, held: HeldEngine, seq: int
+    host: str, held: HeldEngine, seq: int, tmp_path: Path
 ) -> None:
     answer = post_held(host, "dropped")
     records = read_until(answer, seq)
@@ -116,7 +125,7 @@ def test_a_connection_dropped_in_mid_render_is_resumed_to_the_same_video(
     assert held.num_renders == 2
     assert [part.record for part in resumed_parts] == [part.record for part in media(undisturbed)]
     parts, whole = ([each.payload for each in of] for of in (resumed_parts, media(undisturbed)))
-    assert join_fragments(parts) == join_fragments(whole)
+    assert joined(parts, tmp_path) == joined(whole, tmp_path)
 
 
 def test_what_ended_is_kept_from_any_record_on(host: str) -> None:
@@ -128,7 +137,7 @@ def test_what_ended_is_kept_from_any_record_on(host: str) -> None:
 
 
 def test_ten_requests_at_once_with_one_key_are_one_render_in_either_form(
-    host: str, held: HeldEngine
+    host: str, held: HeldEngine, tmp_path: Path
 ) -> None:
     with ThreadPoolExecutor(10) as callers:
         forms = ["video/mp4", RECORDS_MEDIA_TYPE] * 5
@@ -139,7 +148,7 @@ def test_ten_requests_at_once_with_one_key_are_one_render_in_either_form(
         done = [answer.result() for answer in answers]
     assert len({answer.headers["Render-Id"] for answer in done}) == 1
     videos = {answer.content for answer in done[::2]}
-    videos |= {join_fragments(f.payload for f in media(records_of(a))) for a in done[1::2]}
+    videos |= {joined([f.payload for f in media(records_of(a))], tmp_path) for a in done[1::2]}
     assert len(videos) == 1
     assert held.num_renders == 1
     assert post_held(host, "shared", "video/mp4").content in videos
@@ -330,3 +339,26 @@ def test_the_second_speech_of_a_face_is_rendered_without_looking_for_it(host: st
         reports.append(last.report)
     assert reports[0].stage_seconds["track"] > 0
     assert reports[1].stage_seconds["track"] == reports[1].stage_seconds["prepare"] == 0
+
+
+def test_no_file_is_left_of_a_video_that_was_sent_or_whose_caller_has_gone(
+    host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def left() -> list[Path]:
+        return list(tmp_path.iterdir())
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert post(host).status_code == 200
+    key = {"Idempotency-Key": "kept"}
+    assert post(host, **key).status_code == 200
+    wait_until(lambda: bool(health(host)) and not left())
+    send = FileResponse.__call__
+
+    async def broken_off(answer: FileResponse, *args: Any) -> None:
+        assert left()
+        await send(answer, *args)
+        raise OSError("the caller has gone")
+
+    monkeypatch.setattr(FileResponse, "__call__", broken_off)
+    assert post(host, **key).status_code == 200
+    wait_until(lambda: bool(health(host)) and not left())

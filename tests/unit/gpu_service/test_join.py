@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -34,14 +35,17 @@ def packets(data: bytes) -> list[tuple[int, Fraction, bytes]]:
         )
 
 
-def test_no_picture_and_no_sound_changes() -> None:
+def test_no_picture_and_no_sound_changes(tmp_path: Path) -> None:
     parts = fragments()
     assert len(parts) > 5
-    assert packets(join_fragments(parts)) == packets(b"".join(parts))
+    join_fragments(parts, tmp_path / "video.mp4")
+    assert packets((tmp_path / "video.mp4").read_bytes()) == packets(b"".join(parts))
+    assert [file.name for file in tmp_path.iterdir()] == ["video.mp4"]
 
 
-def test_the_index_comes_first_and_the_label_stays() -> None:
-    data = join_fragments(fragments())
+def test_the_index_comes_first_and_the_label_stays(tmp_path: Path) -> None:
+    join_fragments(fragments(), tmp_path / "video.mp4")
+    data = (tmp_path / "video.mp4").read_bytes()
     assert 0 < data.find(b"moov") < data.find(b"mdat")
     assert b"moof" not in data
     with av.open(io.BytesIO(data)) as video:
