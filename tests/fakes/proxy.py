@@ -19,7 +19,7 @@ class Proxy:
     """
 
     def __init__(self, target: tuple[str, int], bytes_per_second: float | None = None) -> None:
-        self._target = target
+        self.target = target
         self._seconds_per_byte = 1 / bytes_per_second if bytes_per_second else 0.0
         self._flowing = threading.Event()
         self._flowing.set()
@@ -85,7 +85,7 @@ class Proxy:
                 return
             self.num_connections += 1
             try:
-                target = socket.create_connection(self._target, 5)
+                target = socket.create_connection(self.target, 5)
             except OSError:
                 caller.close()
                 continue
