@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     """Where uploads, results and the job database are kept."""
     database_url: str = ""
     """SQLAlchemy URL of the job database; empty keeps SQLite in the data directory."""
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
     """How many jobs are made at the same time, if the GPU hosts have room for so many."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """A job has failed when its engine failed, or its GPU host died, so often."""
