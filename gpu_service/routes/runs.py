@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
 from typing import Final
@@ -343,17 +343,17 @@ class Renders:
 
     def _go_on(self) -> None:
         """Begin with those whose turn it is, and tell the others how many are before them."""
+        loop = asyncio.get_running_loop()
         while self._waiting and len(self._running) < self._max_concurrent:
             run = self._waiting.popleft()
             self._running.add(run)
-            future = asyncio.get_running_loop().run_in_executor(
-                self._threads, run.begin(), run.emit
-            )
-            future.add_done_callback(partial(self._ended, run))
+            # Not by the loop's run_in_executor, which never ends where a job raises StopIteration.
+            job = self._threads.submit(run.begin(), run.emit)
+            job.add_done_callback(partial(loop.call_soon_threadsafe, partial(self._ended, run)))
         for place, run in enumerate(self._waiting, len(self._running)):
             run.wait_behind(place)
 
-    def _ended(self, run: Run, job: asyncio.Future[RenderReport]) -> None:
+    def _ended(self, run: Run, job: Future[RenderReport]) -> None:
         self._running.discard(run)
         run.end(job.exception() or job.result(), self._clock())
         self._keep_within_budget()

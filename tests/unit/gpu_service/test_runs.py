@@ -231,7 +231,9 @@ def test_a_key_that_is_used_for_something_else_is_refused() -> None:
     in_loop(scenario)
 
 
-@pytest.mark.parametrize("error", [NoFaceFound("nobody"), ZeroDivisionError("a bug")])
+@pytest.mark.parametrize(
+    "error", [NoFaceFound("nobody"), ZeroDivisionError("a bug"), StopIteration()], ids=repr
+)
 def test_after_an_error_a_repeat_renders_anew_and_until_then_the_error_is_told(
     error: Exception,
 ) -> None:
