@@ -139,6 +139,6 @@ def _assemble(
         speaker=speaker,
         hosts=hosts,
         worker=worker,
-        generation=Generation(jobs, media, speaker, webhooks),
+        generation=Generation(jobs, media, speaker, webhooks, metrics),
         metrics=metrics,
     )

@@ -36,7 +36,9 @@ class _Server(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await run_in_threadpool(self._app.state.services.worker.stop)
+        services = self._app.state.services
+        await run_in_threadpool(services.worker.stop)
+        services.changes.close()
         await super().shutdown(sockets)
 
 

@@ -7,6 +7,7 @@ from typing import IO
 
 from backend.jobs.job import Job
 from backend.jobs.store import JobStore
+from backend.metrics import Metrics
 from backend.speech.fallback import Speaker
 from backend.speech.text import clean
 from backend.staging.probe import probe_face, probe_speech
@@ -42,11 +43,13 @@ class Generation:
         media: MediaStore,
         speaker: Speaker,
         webhooks: Webhooks,
+        metrics: Metrics,
     ) -> None:
         self._jobs = jobs
         self._media = media
         self._speaker = speaker
         self._webhooks = webhooks
+        self._metrics = metrics
 
     def submit(self, wish: Wish) -> Job:
         """Stage a wish and enqueue its job; a refused wish leaves nothing behind.
@@ -86,6 +89,7 @@ class Generation:
                 idempotency_key=wish.idempotency_key,
                 callback_url=wish.callback_url,
             )
+            num_bytes = self._media.num_bytes(job_id)
             accepted = self._jobs.add(job)
         except BaseException:
             self._media.remove(job_id)
@@ -93,6 +97,7 @@ class Generation:
         if accepted.id != job_id:
             self._media.remove(job_id)
             return accepted
+        self._metrics.upload_bytes.inc(num_bytes)
         return self._jobs.get(job_id)
 
 

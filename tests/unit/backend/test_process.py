@@ -94,3 +94,21 @@ def test_a_stopped_backend_ends_in_time_and_tells_who_waits_that_the_job_goes_on
     assert "goes on when it runs again" in answers[0].json()["detail"]
     assert "Traceback" not in "".join(lines)
     assert TOKEN not in "".join(lines)
+
+
+def test_a_stopped_backend_sends_those_away_who_follow_a_job(tmp_path, host):
+    host.gate = threading.Event()
+    with backend_process(tmp_path, host.url) as (process, url, lines):
+        job_id = submit(url, Prefer="respond-async").json()["id"]
+        assert host.began.wait(20)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        events = requests.get(
+            f"{url}/jobs/{job_id}/events", headers=headers, stream=True, timeout=60
+        )
+        told = events.iter_lines(chunk_size=1)
+        assert next(told) == b"event: job"
+        process.send_signal(signal.SIGTERM)
+        assert b'"state":"queued"' in b"".join(told)
+        assert process.wait(30) == 0
+    assert "graceful shutdown exceeded" not in "".join(lines)
+    assert "Traceback" not in "".join(lines)
