@@ -194,7 +194,9 @@ async def _order(
             f"face_sha256 is not that of the face, which is {order.face_sha256}",
             field="face_sha256",
         )
-    faces.put(order.face_sha256, data, len(data))
+    # The one that is kept may hang on an avatar too: another in its place would be there twice.
+    if faces.get(order.face_sha256) is None:
+        faces.put(order.face_sha256, data, len(data))
     return order
 
 

@@ -331,6 +331,15 @@ def test_faces_beyond_the_budget_are_to_be_sent_again() -> None:
         problem(send(url, None, HASH), 428, "FACE_NEEDED")
 
 
+def test_a_face_that_is_sent_again_is_kept_once() -> None:
+    app = create_app(Settings(engine_order="counting"), FAKES)
+    with serving(app) as url:
+        assert send(url, PORTRAIT, None).status_code == 200
+        kept = app.state.faces.get(HASH)
+        assert send(url, PORTRAIT, None).status_code == 200
+        assert app.state.faces.get(HASH) is kept
+
+
 def test_the_second_speech_of_a_face_is_rendered_without_looking_for_it(host: str) -> None:
     reports = []
     for speech in (SPEECH, LONG_SPEECH):
