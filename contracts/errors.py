@@ -434,7 +434,7 @@ class GpuRefused(UpstreamError):
 
 
 class GpuAnswerBroken(UpstreamError):
-    """The GPU host's answer ended before the video did, or is no answer of a GPU host."""
+    """The GPU host's answer broke off, or does not fit what it sent before."""
 
     code = "GPU_ANSWER_BROKEN"
     title = "The GPU host's answer broke off"

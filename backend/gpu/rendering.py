@@ -108,7 +108,9 @@ class Rendering:
         """Whether the host should know the render, and what comes next of it."""
         self._reached = self._resumable
         """Whether the host has ever been there; a stranger gets no patience."""
-        self._face_sha256 = _worth_hashing(order)
+        self._face_sha256: str | None = None
+        """Stands for the face where that may spare its upload; None before it was looked."""
+        self._heard_at = 0.0
         self._lost_since: float | None = None
         self._pause = patience.pause_seconds
 
@@ -164,7 +166,8 @@ class Rendering:
             return None
 
     def _restart(self, why: str) -> None:
-        forgotten = self._fragments.idle_seconds > KEPT_SECONDS
+        heard_at = max(self._heard_at, self._fragments.written_at)
+        forgotten = time.time() - heard_at > KEPT_SECONDS
         self._resumable = False
         self._fragments.abandon()
         log.warning("%s: %s", self._order.key, why)
@@ -205,6 +208,8 @@ class Rendering:
         with ExitStack() as files:
             speech = files.enter_context(order.speech.open("rb"))
             fields["speech"] = ("speech", speech, "application/octet-stream")
+            if self._face_sha256 is None:
+                self._face_sha256 = _worth_hashing(order)
             if self._face_sha256:
                 fields["face_sha256"] = self._face_sha256
             else:
@@ -235,6 +240,7 @@ class Rendering:
             records = decode_records(answer.iter_content(chunk_size=None))
             for position, framed in enumerate(records):
                 self._check_stop()
+                self._heard_at = time.time()
                 record = framed.record
                 if isinstance(record, ErrorRecord):
                     self._fail(record.error)

@@ -8,7 +8,6 @@ name of its own: who reads the old one never gets a byte of the new.
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -132,9 +131,9 @@ class Fragments:
         return self._stream.report is not None
 
     @property
-    def idle_seconds(self) -> float:
-        """How long ago the last record came."""
-        return max(0.0, time.time() - self._media.fragments_index.stat().st_mtime)
+    def written_at(self) -> float:
+        """When the last record came, in seconds since 1970."""
+        return self._media.fragments_index.stat().st_mtime
 
     @property
     def abandoned(self) -> bool:

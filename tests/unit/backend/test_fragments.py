@@ -7,7 +7,8 @@ from backend.staging.fragments import Fragments, FragmentsReader
 from backend.staging.store import JobMedia
 from contracts.errors import Conflict, GpuAnswerBroken
 from contracts.records import EndRecord, InitRecord, MediaRecord
-from tests.fakes.gpu_host import REPORT, tiny_fragments
+from tests.fakes.gpu_host import REPORT
+from tests.fakes.tiny_video import tiny_fragments
 
 HOST = "http://127.0.0.1:9000"
 

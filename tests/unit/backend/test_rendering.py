@@ -287,6 +287,17 @@ def test_what_the_host_forgot_after_its_time_is_no_death(render, fragments, host
     assert deaths == []
 
 
+def test_a_host_that_dies_after_long_preparations_has_died(render, fragments, host, media, deaths):
+    host.gate, host.gate_after = threading.Event(), 6
+    records = render(stop=Pausing(host.gate.set))
+    next(itertools.islice(records, 5, None))
+    long_ago = time.time() - 16 * 60
+    os.utime(media.fragments_index, (long_ago, long_ago))
+    host.restart()
+    assert_whole(list(records), fragments)
+    assert len(deaths) == 1
+
+
 def test_another_host_renders_from_the_start_and_nobody_died(render, fragments, deaths):
     records = render()
     next(itertools.islice(records, 5, None))
