@@ -188,7 +188,7 @@ class _Watched:
         elif isinstance(record, ProgressRecord) and record.stage == "render":
             self._total = record.total
             self._reach(JobStage.RENDERING)
-        elif isinstance(record, ProgressRecord):
+        elif isinstance(record, ProgressRecord) and self._stage is not JobStage.PREPARING:
             self._reach(JobStage.PREPARING)
 
     def _reach(self, stage: JobStage) -> None:

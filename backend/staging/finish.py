@@ -22,6 +22,7 @@ def finish(fragments: Path, video: Path, made_by: str) -> None:
 
     Raises:
         GpuAnswerBroken: The fragments are no video.
+        OSError: The MP4 can't be written.
     """
     unfinished = video.with_suffix(".part")
     try:
@@ -30,6 +31,9 @@ def finish(fragments: Path, video: Path, made_by: str) -> None:
             av.open(unfinished, "w", format="mp4", options={"movflags": "+faststart"}) as target,
         ):
             _copy(source, target, made_by)
+    except OSError:  # the disk is full, which says nothing of the fragments
+        unfinished.unlink(missing_ok=True)
+        raise
     except (av.error.FFmpegError, ValueError) as error:
         unfinished.unlink(missing_ok=True)
         raise GpuAnswerBroken("the GPU host's answer is not a video") from error

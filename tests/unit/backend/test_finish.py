@@ -1,11 +1,12 @@
 import hashlib
+from pathlib import Path
 
 import av
 import pytest
 
 from backend.staging.finish import finish
 from contracts.errors import GpuAnswerBroken
-from tests.fakes.gpu_host import tiny_fragments
+from tests.fakes.tiny_video import tiny_fragments
 
 
 def pictures(path):
@@ -66,4 +67,12 @@ def test_what_is_no_video_is_the_hosts_fault_and_leaves_nothing(tmp_path, data):
     (tmp_path / "fragments.mp4").write_bytes(data)
     with pytest.raises(GpuAnswerBroken):
         finish(tmp_path / "fragments.mp4", tmp_path / "video.mp4", "counting 3")
+    assert [path.name for path in tmp_path.iterdir()] == ["fragments.mp4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_no_fault_of_the_fragments(tmp_path, fragments):
+    (tmp_path / "video.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        finish(fragments, tmp_path / "video.mp4", "counting 3")
     assert [path.name for path in tmp_path.iterdir()] == ["fragments.mp4"]
