@@ -106,7 +106,8 @@ class EngineStatus(BaseModel):
     real_time: Annotated[float | None, Field(examples=[2.7])] = None
     """Seconds of video made in a second, everything from reading the face to the written file
     counted: the median of the last renders that this engine ended here since it was loaded. None
-    until it has ended one; short videos measure low, because finding the face counts too."""
+    until it has ended one; short videos measure low, because finding the face counts too, unless
+    it has spoken here before."""
     checkpoints: tuple[str, ...] = ()
     """Those of `info.checkpoints` that are installed."""
 
