@@ -164,20 +164,45 @@ def test_the_readmes_examples_of_the_api_work(
         assert len(frames_of(project / name)) > FPS
 
 
-def test_the_api_pages_python_example_works(
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
+
+
+def test_the_pages_python_examples_work(
     project: Path, studio: tuple[subprocess.Popen[str], dict[str, int]]
 ) -> None:
     process, ports = studio
     wait_until_ready(process, ports)
-    page = (ROOT / "docs/API.md").read_text(encoding="utf-8")
-    example = re.search(r"^```python\n(.*?)^```", page, re.M | re.S)
-    assert example is not None
-    script = example[1].replace("localhost:8000", f"localhost:{ports['backend']}")
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    for example in (python_blocks("README.md")[0], python_blocks("docs/API.md")[0]):
+        script = example.replace("localhost:8000", f"localhost:{ports['backend']}")
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
     assert frames_of(project / "hello-python.mp4").shape[1] == 360
+    assert len(frames_of(project / "live.mp4")) == pytest.approx(SPEECH_SECONDS * FPS, abs=1)
+
+
+def test_the_readmes_commands_make_videos(
+    project: Path, studio: tuple[subprocess.Popen[str], dict[str, int]]
+) -> None:
+    process, ports = studio
+    wait_until_ready(process, ports)
+    urls = {
+        "generate": f"http://localhost:{ports['backend']}",
+        "ws-client": f"ws://localhost:{ports['backend']}/ws/lipsync",
+    }
+    lines = [line for line in commands(ROOT / "README.md", ".venv/bin/python") if "backend" in line]
+    assert {line[3] for line in lines} == set(urls)
+    for line in lines:
+        command = [sys.executable, *line[1:], "--url", urls[line[3]]]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "100%  Done" in done.stderr
+    assert frames_of(project / "hello-there.mp4").shape[1] == 360
+    assert len(frames_of(project / "welcome-back.mp4")) == pytest.approx(
+        SPEECH_SECONDS * FPS, abs=1
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the page shows paths of POSIX")
