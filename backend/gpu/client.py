@@ -133,8 +133,10 @@ class GpuClient:
             ended = True
         finally:
             if stop.is_set() and not (ended or stop.detached):
-                fragments.abandon()
-                self._try_to_cancel(order.key)
+                try:
+                    fragments.abandon()  # fails where the job and its files were deleted
+                finally:
+                    self._try_to_cancel(order.key)
 
     def _try_to_cancel(self, key: str) -> None:
         try:

@@ -1,6 +1,5 @@
 """Gives waiting jobs to GPU hosts, makes each in a thread, and decides what becomes of it."""
 
-import errno
 import logging
 import threading
 import time
@@ -9,34 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
 from backend.gpu.hosts import GpuHosts, Place
 from backend.gpu.stop import Stop
+from backend.jobs.faults import HOST_FAULTS, counts, field_of, is_trouble
 from backend.jobs.job import Job
 from backend.jobs.owner import is_dead, new_owner
 from backend.jobs.steps import Steps, Task
 from backend.jobs.store import JobStore, LeaseLost
-from contracts.errors import (
-    Busy,
-    EngineError,
-    EngineNotFound,
-    EngineUnavailable,
-    GpuAnswerBroken,
-    GpuRefused,
-    GpuTimeout,
-    GpuUnreachable,
-    ImageTooLarge,
-    JobNotFound,
-    LipSyncError,
-    NoFaceFound,
-    RenderFailed,
-    SpeechTooLong,
-    TextRejected,
-    UndecodableMedia,
-    UnsupportedMedia,
-)
+from contracts.errors import Busy, JobNotFound, LipSyncError, RenderFailed
 from contracts.jobs import JobState
 from contracts.lipsync import RenderReport
 
@@ -52,21 +31,6 @@ FIRST_TROUBLE_SECONDS: Final = 5.0
 MAX_TROUBLE_SECONDS: Final = 60.0
 BUSY_SECONDS: Final = 5.0
 """How long a host that says it is busy gets no job, unless it says."""
-
-_HOST_FAULTS = (GpuUnreachable, GpuTimeout, GpuRefused, GpuAnswerBroken)
-"""What says nothing of the job: it moves on to another host, or waits for one."""
-_NO_ROOM = (
-    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
-)  # fmt: skip
-"""What says nothing of the job either, but of this machine."""
-_DATABASE_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
-_FIELDS = (
-    ((TextRejected, SpeechTooLong), "text"),
-    # Speech was decoded before the job was accepted, so the GPU host means the face.
-    ((NoFaceFound, UnsupportedMedia, UndecodableMedia, ImageTooLarge), "image"),
-    ((EngineNotFound, EngineUnavailable), "engine"),
-)
-"""Fields of the form that are at fault when a job fails, by error."""
 
 
 @dataclass
@@ -160,7 +124,7 @@ class Worker:
             if time.monotonic() >= self._resume_at:
                 try:
                     self._give_out()
-                except (OSError, SQLAlchemyError) as error:
+                except Exception as error:  # noqa: BLE001 - logged there
                     self._trouble(error)
             self._wake.wait(POLL_SECONDS)
 
@@ -207,21 +171,22 @@ class Worker:
         running = _Running(Stop())
         with self._lock:
             self._running[job_id] = running
-        job = None
+        begun = False
         try:
             job = self._jobs.claim(job_id, self._owner, self._lease_seconds, place.name)
+            if job is not None:
+                running.thread = threading.Thread(
+                    target=self._make,
+                    args=[job, place, running.stop],
+                    name=f"job-{job_id}",
+                    daemon=True,
+                )
+                running.thread.start()
+                begun = True
         finally:
-            if job is None:
+            if not begun:
                 self._forget(job_id)
                 place.leave()
-        if job is not None:
-            running.thread = threading.Thread(
-                target=self._make,
-                args=[job, place, running.stop],
-                name=f"job-{job_id}",
-                daemon=True,
-            )
-            running.thread.start()
 
     def _forget(self, job_id: str) -> None:
         with self._lock:
@@ -268,13 +233,13 @@ class Worker:
         if isinstance(error, Busy):
             place.busy(error.retry_after_seconds or BUSY_SECONDS)
             self._give_back(job_id)
-        elif isinstance(error, _HOST_FAULTS):
+        elif isinstance(error, HOST_FAULTS):
             log.warning(
                 "job %s: %s failed with %s: %s", job_id, place.name, error.code, error.detail
             )
             place.failed(error)
             self._give_back(job_id, error.detail)
-        elif _is_trouble(error):
+        elif is_trouble(error):
             self._give_back(job_id, "this computer can't store the video now")
             self._trouble(error)
         elif not isinstance(error, LipSyncError):
@@ -282,12 +247,12 @@ class Worker:
             self._fail(
                 job_id, LipSyncError("the job failed in a way that nobody foresaw"), self._owner
             )
-        elif _counts(error):
+        elif counts(error):
             with suppress(LeaseLost):
                 self._count(job_id, error)
                 self._give_back(job_id)
         else:
-            error.field = error.field or _field_of(error)
+            error.field = field_of(error)
             self._fail(job_id, error, self._owner)
 
     def _count(self, job_id: str, error: LipSyncError) -> None:
@@ -362,7 +327,7 @@ class Worker:
             try:
                 self._renew()
                 self._take_back(lambda _: False)
-            except (OSError, SQLAlchemyError):
+            except Exception:
                 log.exception("the leases could not be renewed")
 
     def _renew(self) -> None:
@@ -384,21 +349,6 @@ class Worker:
 def _tell(job: Job, reason: str) -> None:
     if job.state == JobState.QUEUED:
         job.reason = reason
-
-
-def _is_trouble(error: Exception) -> bool:
-    no_room = isinstance(error, OSError) and error.errno in _NO_ROOM
-    return no_room or isinstance(error, _DATABASE_FAULTS)
-
-
-def _counts(error: LipSyncError) -> bool:
-    """Whether the attempt may have failed by chance, and is counted; else it fails the job."""
-    broke = isinstance(error, EngineError) and not isinstance(error, EngineUnavailable)
-    return broke or error.code == LipSyncError.code
-
-
-def _field_of(error: LipSyncError) -> str:
-    return next((field for kinds, field in _FIELDS if isinstance(error, kinds)), "")
 
 
 def _log_success(job_id: str, report: RenderReport, seconds: float) -> None:

@@ -345,6 +345,36 @@ def test_what_became_of_a_job_is_kept_as_soon_as_that_is_possible(store, work, m
     assert wait_for(store, "a").attempts == ()
 
 
+def test_a_fault_while_jobs_are_given_out_does_not_end_the_work(store, work, monkeypatch):
+    monkeypatch.setattr(worker_module, "FIRST_TROUBLE_SECONDS", 0.01)
+    waiting, faults = store.waiting, [RuntimeError("nobody foresaw it")]
+
+    def broken_once(limit):
+        if faults:
+            raise faults.pop()
+        return waiting(limit)
+
+    monkeypatch.setattr(store, "waiting", broken_once)
+    work()
+    wait_for(store, "b")
+
+
+def test_a_job_that_no_thread_could_be_started_for_is_given_back(store, hosts, work, monkeypatch):
+    monkeypatch.setattr(worker_module, "FIRST_TROUBLE_SECONDS", 0.01)
+    start, faults = threading.Thread.start, [RuntimeError("can't start new thread")]
+
+    def broken_once(thread):
+        if thread.name == "job-a" and faults:
+            raise faults.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", broken_once)
+    work(lease_seconds=0.3)
+    wait_for(store, "a")
+    assert not faults
+    until(lambda: not hosts.taken)
+
+
 def test_a_cancelled_job_stops_at_once_and_so_does_its_host(store, work):
     began, stops = threading.Event(), []
 
