@@ -217,6 +217,13 @@ def now(job: JobView) -> str:
     return ENDS.get(job.state) or STAGES[job.stage]
 
 
+def worth_retrying(job: JobView) -> bool:
+    """Whether the same once more may end better: what was sent is not at fault."""
+    if job.state == JobState.FAILED:
+        return job.error is None or job.error.status >= 500
+    return job.state == JobState.CANCELLED
+
+
 def left(job: JobView) -> str:
     """How long the job still takes, where that is known: `about 12 s left`."""
     if job.state != JobState.RUNNING or job.seconds_left is None:

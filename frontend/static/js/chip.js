@@ -22,8 +22,6 @@ async function refresh() {
   }
 }
 
-export function keepChipFresh() {
-  // Pages that must come at once leave the chip to the script: asking a far host takes seconds.
-  if (!document.querySelector("a[data-chip]")) refresh();
-  setInterval(refresh, EVERY_MS);
-}
+// Pages that must come at once leave the chip to the script: asking a far host takes seconds.
+if (!document.querySelector("a[data-chip]")) refresh();
+setInterval(refresh, EVERY_MS);

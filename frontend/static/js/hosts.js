@@ -1,7 +1,6 @@
 // The GPU hosts: how each does is kept true while the page is seen.
 
 import { actInPlace } from "./actions.js";
-import { keepChipFresh } from "./chip.js";
 
 const EVERY_MS = 3000;
 
@@ -27,6 +26,5 @@ actInPlace(async () => {
   document.querySelector("h1").focus();
 });
 
-keepChipFresh();
 setInterval(look, EVERY_MS);
 document.addEventListener("visibilitychange", look);

@@ -1,7 +1,6 @@
 // The page of one job: plays its video while it is made, and says how it does.
 
 import { actInPlace } from "./actions.js";
-import { keepChipFresh } from "./chip.js";
 import { isFinal, JobEvents } from "./job_events.js";
 import { kept, portrait } from "./keep.js";
 import { canPlayLive, Player } from "./player.js";
@@ -164,7 +163,6 @@ actInPlace(async (act, form, body) => {
 
 showFace();
 offer();
-keepChipFresh();
 setInterval(tick, 1000);
 if (!isFinal(openedWith)) {
   watch(openedWith);

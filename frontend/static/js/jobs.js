@@ -1,7 +1,6 @@
 // The list of jobs: running ones move on, and what is asked of a job happens in place.
 
 import { actInPlace } from "./actions.js";
-import { keepChipFresh } from "./chip.js";
 
 const EVERY_MS = 2000;
 
@@ -92,6 +91,5 @@ actInPlace(async (act, form) => {
   await renew();
 });
 
-keepChipFresh();
 setInterval(look, EVERY_MS);
 document.addEventListener("visibilitychange", look);

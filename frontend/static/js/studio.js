@@ -1,6 +1,5 @@
 // The Studio's forms: the same posts as without a script, with previews, counts and early words.
 
-import { keepChipFresh } from "./chip.js";
 import { Drop } from "./drop.js";
 import { keep, kept } from "./keep.js";
 import { fieldsOf, Options, putFields } from "./options.js";
@@ -277,5 +276,4 @@ addEventListener("pageshow", () => {
   if (sending) setSending(current, false);
 });
 offerVoices();
-keepChipFresh();
 restore();
