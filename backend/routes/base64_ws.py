@@ -292,6 +292,8 @@ def _hung_up(order: _Order, code: int, services: Services) -> None:
 def _video_message(view: JobView, services: Services) -> str:
     if view.error is not None:
         raise from_body(view.error.model_dump(), view.error.status)
+    if not view.state.final:
+        raise Busy(f"the backend was stopped; job {view.id} goes on when it runs again")
     if view.state is not JobState.SUCCEEDED:
         raise Cancelled(f"job {view.id} was cancelled")
     try:

@@ -13,9 +13,11 @@ import requests
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from contracts.errors import NoFaceFound
-from contracts.jobs import JobState
+from backend.routes.base64_ws import _video_message
+from contracts.errors import Busy, NoFaceFound
+from contracts.jobs import JobStage, JobState
 from lipsync_client import LipSync
+from tests.fakes.backend import job_view
 from tests.fakes.gpu_host import gpu_host
 from tests.fakes.running_backend import running_backend
 from tests.fakes.uploads import photo, tone
@@ -374,6 +376,11 @@ def test_a_job_that_is_cancelled_elsewhere_is_an_error(url, host):
             pass
     assert (answer["error"]["code"], answer["job_id"]) == ("CANCELLED", job_id)
     host.gate.set()
+
+
+def test_a_backend_that_is_being_stopped_says_that_the_job_goes_on():
+    with pytest.raises(Busy, match="goes on when it runs again"):
+        _video_message(job_view(JobState.QUEUED, JobStage.WAITING), services=None)
 
 
 def test_a_job_that_is_deleted_elsewhere_is_an_error(url, host):
