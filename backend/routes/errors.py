@@ -36,6 +36,7 @@ _FORM_FIELDS: Final = (
     *("image", "text or audio", "voice", "language", "callback_url"),
     *sorted(LipSyncOptions.model_fields),
 )
+_PHRASES: Final = {499: "Cancelled"}  # a number of nginx's, which no standard names
 _JSON_FIELDS: Final = {"/gpu-hosts": tuple(NewGpuHost.model_fields)}
 
 
@@ -77,7 +78,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/ErrorBody"}
     return {
         status: {
-            "description": http.HTTPStatus(status).phrase,
+            "description": _PHRASES.get(status) or http.HTTPStatus(status).phrase,
             "content": {PROBLEM_JSON: {"schema": schema}},
         }
         for status in statuses

@@ -36,7 +36,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "model": JobView,
         "headers": {"Location": {"schema": {"type": "string"}, "description": "/jobs/{id}"}},
     },
-    **problems(401, 403, 404, 413, 415, 422, 429, 500, 502, 503, 504),
+    **problems(404, 409, 410, 413, 415, 422, 429, 499, 502, 503, 504, 507),
 }
 PATIENCE_SECONDS = 5.0
 """So long a caller waits for a job that can't begin, before it is told why; the job waits on."""
@@ -142,7 +142,7 @@ async def _generate(
         return JSONResponse(job.view().model_dump(mode="json"), 202, headers=headers)
     try:
         view = await _ended(job.id, request, services)
-        return video_answer(view, services.media.of(job.id).video)
+        return video_answer(view, services)
     except LipSyncError as error:
         answer = problem(error, request.scope["request_id"])
         answer.headers.update(location)

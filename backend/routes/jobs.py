@@ -2,7 +2,6 @@
 
 import re
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -111,16 +110,14 @@ def download_video(job_id: str, request: Request, services: ServicesDep) -> Resp
     job = _with_media(job_id, services)
     if job.state is not JobState.SUCCEEDED:
         raise VideoNotReady(f"job {job.id} is {job.state.value}")
-    path = services.media.of(job.id).video
-    if not path.exists():
-        raise MediaExpired(f"the video of job {job.id} has been removed")
-    size = path.stat().st_size
+    answer = video_answer(job, services)
+    size = int(answer.headers["Content-Length"])
     if not _keep_range(request, size):
         refusal = RangeRefused(f"the video has {size} bytes")
-        answer = problem(refusal, request.scope["request_id"])
-        answer.headers["Content-Range"] = f"bytes */{size}"
-        return answer
-    return video_answer(job, path)
+        refused = problem(refusal, request.scope["request_id"])
+        refused.headers["Content-Range"] = f"bytes */{size}"
+        return refused
+    return answer
 
 
 @router.head("/{job_id}/poster", include_in_schema=False)
@@ -146,16 +143,29 @@ def show_poster(job_id: str, request: Request, services: ServicesDep) -> Respons
 def _with_media(job_id: str, services: Services) -> JobView:
     job = services.jobs.get(job_id).view()
     if job.expired:
-        raise MediaExpired(f"the video of job {job.id} has been removed")
+        raise _expired(job)
     return job
 
 
-def video_answer(job: JobView, path: Path) -> FileResponse:
-    """A finished job's MP4 with what made it."""
+def video_answer(job: JobView, services: Services) -> FileResponse:
+    """A finished job's MP4 with what made it.
+
+    Raises:
+        MediaExpired: It has been removed.
+    """
+    path = services.media.of(job.id).video
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        raise _expired(job) from None
     headers = {"X-Job-Id": job.id, "X-Engine": job.engine or ""}
     if job.voice:
         headers["X-Voice"] = job.voice
-    return FileResponse(path, media_type="video/mp4", headers=headers)
+    return FileResponse(path, media_type="video/mp4", headers=headers, stat_result=about)
+
+
+def _expired(job: JobView) -> MediaExpired:
+    return MediaExpired(f"the video of job {job.id} has been removed")
 
 
 def _keep_range(request: Request, size: int) -> bool:

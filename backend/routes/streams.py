@@ -33,6 +33,21 @@ LastEventId = Annotated[
 ]
 
 
+_EVENT: Final = {
+    "type": "object",
+    "required": ["event", "data", "id"],
+    "properties": {
+        "event": {"const": "job"},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/JobView"},
+        },
+        "id": {"type": "string", "description": "The job's `version`."},
+    },
+}
+
+
 class _BrokenOff(Exception):
     """What was sent so far can't be gone on with."""
 
@@ -71,7 +86,7 @@ class _Feed(StreamingResponse):
             "description": "Events called `job`; data is the whole job, `id` its version.",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": _EVENT,
                     "example": 'event: job\ndata: {"id": "…", "state": "running"}\nid: 12\n\n',
                 }
             },

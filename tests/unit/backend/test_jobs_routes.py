@@ -7,8 +7,9 @@ from PIL import Image
 from backend.jobs.job import Job
 from contracts.errors import RenderFailed
 from contracts.jobs import JobPage, JobState, JobView
+from tests.fakes.gpu_host import gpu_host
 from tests.fakes.tiny_video import tiny_fragments
-from tests.fakes.uploads import photo
+from tests.fakes.uploads import photo, tone
 from tests.fakes.watched_backend import watched_backend
 
 
@@ -152,3 +153,17 @@ def test_heads_of_videos_and_posters_are_those_of_the_whole(backend):
         for name in ("Content-Length", "Content-Type", "ETag"):
             assert head.headers[name] == whole.headers[name]
     assert requests.head(backend.url + "/jobs/nobody/video").status_code == 404
+
+
+def test_a_request_that_is_repeated_after_its_video_has_expired_is_told_so(tmp_path):
+    with gpu_host() as host, watched_backend(tmp_path, gpu_url=host.url) as backend:
+
+        def ask():
+            files = {"image": photo(), "audio": tone(0.2)}
+            url = backend.url + "/generate-from-audio"
+            return requests.post(url, files=files, headers={"Idempotency-Key": "once"})
+
+        job_id = ask().headers["X-Job-Id"]
+        backend.services.jobs.update(job_id, Job.expire)
+        backend.services.media.remove(job_id)
+        assert code_of(ask()) == (410, "MEDIA_EXPIRED")
