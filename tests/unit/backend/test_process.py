@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
+import av
 import pytest
 import requests
 
@@ -27,6 +28,7 @@ def backend_process(data_dir, gpu_url):
         "BACKEND_GPU_URL": gpu_url,
         "BACKEND_TOKEN": TOKEN,
         "BACKEND_GPU_TOKEN": TOKEN,
+        "BACKEND_LEASE_SECONDS": "3",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "backend", "serve"],
@@ -78,6 +80,46 @@ def test_a_killed_backend_loses_no_job(tmp_path, host):
     with backend_process(tmp_path, host.url) as (_, url, _):
         client = LipSync(url, token=TOKEN)
         assert {client.wait(job_id, 30).state for job_id in ids} == {JobState.SUCCEEDED}
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_backend_that_ends_in_mid_render_goes_on_where_it_was(tmp_path, host, how):
+    host.gate, host.gate_after = threading.Event(), 6
+    with backend_process(tmp_path, host.url) as (process, url, _):
+        job_id = submit(url, Prefer="respond-async").json()["id"]
+        client = LipSync(url, token=TOKEN)
+        assert next(view for view in client.events(job_id, 30) if view.media_seconds)
+        process.send_signal(how)
+        process.wait(30)
+    asked = list(host.asked)
+    with backend_process(tmp_path, host.url) as (_, url, _):
+        client = LipSync(url, token=TOKEN)
+        assert next(view for view in client.events(job_id, 30) if view.state is JobState.RUNNING)
+        host.gate.set()
+        view = client.wait(job_id, 30)
+        client.download(job_id, tmp_path / "video.mp4")
+    assert host.asked[len(asked) :] == [f"GET {job_id} 3"]
+    assert asked == [f"POST {job_id}"]
+    assert len(host.rendered) == 1
+    assert (view.attempts, view.stream) == ((), 1)
+    with av.open(tmp_path / "video.mp4") as container:
+        assert sum(1 for _ in container.decode(video=0)) == 25
+
+
+def test_two_backends_that_share_a_database_share_the_work(tmp_path, host):
+    host.gate = threading.Event()
+    with (
+        backend_process(tmp_path, host.url) as (process, url, _),
+        backend_process(tmp_path, host.url) as (_, other_url, _),
+    ):
+        job_id = submit(url, Prefer="respond-async").json()["id"]
+        assert host.began.wait(20)
+        process.kill()
+        process.wait()
+        host.gate.set()
+        view = LipSync(other_url, token=TOKEN).wait(job_id, 60)
+    assert view.attempts == ()
+    assert len(host.rendered) == 1
 
 
 def test_a_stopped_backend_ends_in_time_and_tells_who_waits_that_the_job_goes_on(tmp_path, host):
