@@ -47,6 +47,14 @@ export async function begin(video, sound, signal) {
   }
 }
 
+/** Only a video that has played to its end begins anew when it is asked to play. */
+async function playOut(video, signal) {
+  const ended = next(video, ["ended"], signal);
+  video.muted = true;
+  await video.play();
+  await ended;
+}
+
 export class Player {
   #stage;
   #addresses;
@@ -251,9 +259,10 @@ export class Player {
     if (video.error) return;
     if (old) {
       const seeked = next(video, ["seeked"], signal);
-      // The file may be some hundredths longer; at its end, playing begins anew.
+      // The file may be some hundredths longer.
       video.currentTime = old.ended ? video.duration : old.currentTime;
       await seeked;
+      if (old.ended) await playOut(video, signal);
       // A new element would end the full screen; and who plays it once more is not disturbed.
       if ([document.fullscreenElement, document.pictureInPictureElement].includes(old)) return;
       if (this.#feed && !this.#feed.lacking && !old.paused && !old.ended) return;
