@@ -68,6 +68,12 @@ class Host:
         heard = self.asked_at is not None and now - self.asked_at < BELIEVED_SECONDS
         return self.healthy and heard and not self.paused(now)
 
+    def promises(self, now: float) -> bool:
+        """Whether its answer is worth waiting for, because it has not failed before."""
+        since = self.asking_since
+        known_to_fail = self.checked_at is not None and not self.healthy
+        return since is not None and now - since < GRACE_SECONDS and not known_to_fail
+
     def answered(self, health: HostHealth, engines: list[EngineStatus], now: float) -> None:
         """It was asked, and is well."""
         self._heard(now)

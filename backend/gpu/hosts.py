@@ -9,7 +9,7 @@ from typing import Final
 
 from backend.gpu.added import AddedHosts
 from backend.gpu.client import GpuClient
-from backend.gpu.host import GRACE_SECONDS, Host
+from backend.gpu.host import Host
 from contracts.errors import (
     Conflict,
     GpuHostNotFound,
@@ -247,9 +247,9 @@ class GpuHosts:
         hosts = self._hosts.values()
         usable = [host for host in hosts if host.usable(now)]
         able = [host for host in usable if host.status(engine)]
-        asking = [host.asking_since for host in hosts if host.asking_since is not None]
+        asking = [host for host in hosts if host.asking_since is not None]
         if able:
-            return [] if any(now - since < GRACE_SECONDS for since in asking) else able
+            return [] if any(host.promises(now) for host in asking) else able
         # A host that does not answer now may have what the others lack.
         elsewhere = any(host.status(engine) for host in hosts if not host.usable(now))
         return [] if begun or elsewhere or asking else usable
@@ -277,7 +277,6 @@ class GpuHosts:
         Raises:
             LipSyncError: No host can be used, and why.
         """
-        self.look()
         found: dict[str, EngineStatus] = {}
         for host in self._best():
             for status in host.engines:
@@ -292,19 +291,26 @@ class GpuHosts:
         Raises:
             LipSyncError: No host can be used, and why.
         """
-        self.look()
         host = self._best()[0]
         with self._changed:
             return host.view(self._clock())
 
     def _best(self) -> list[Host]:
-        with self._changed:
-            now = self._clock()
-            usable = [host for host in self._hosts.values() if host.usable(now)]
-            best = sorted(usable, key=lambda host: host.rank(None))
+        self.ask(also_paused=True)
+        # Who has one host that is well need not wait for another that is not.
+        best = self._usable()
+        if not best:
+            self.look()
+            best = self._usable()
         if not best:
             raise self.why() or GpuUnreachable("no GPU host has answered yet")
         return best
+
+    def _usable(self) -> list[Host]:
+        with self._changed:
+            now = self._clock()
+            usable = [host for host in self._hosts.values() if host.usable(now)]
+            return sorted(usable, key=lambda host: host.rank(None))
 
 
 def _no_host(faults: list[tuple[str, LipSyncError]]) -> LipSyncError:

@@ -228,6 +228,27 @@ def wait_for_answers(world):
         )
 
 
+def test_no_job_waits_for_a_host_that_failed_before(world):
+    world["b"].fault = GpuUnreachable("gone")
+    world.add("b")
+    world.now += FRESH_SECONDS
+    world["b"].gate = threading.Event()
+    try:
+        world.hosts.ask(also_paused=True)
+        until_asked_anew(world, "a")
+        assert world.hosts.take(None).name == "a"
+        assert world.hosts.best().name == "a"
+    finally:
+        world["b"].gate.set()
+
+
+def until_asked_anew(world, name):
+    """Its answer, whatever the others do."""
+    host = next(host for host in world.hosts._hosts.values() if host.name == name)
+    with world.hosts._changed:
+        assert world.hosts._changed.wait_for(lambda: host.asking_since is None, 20)
+
+
 def test_a_host_that_does_not_answer_is_left_alone_for_growing_pauses(world):
     world["a"].fault = GpuUnreachable("no GPU host answers at http://a")
     pauses = []
@@ -357,6 +378,7 @@ def test_the_engines_of_all_hosts_are_told_once_those_that_are_ready_first(world
     world["c"].answers = [wav2lip(device="cuda")]
     world.add("b", "c")
     world.now += FRESH_SECONDS
+    world.hosts.look()
     told = {status.info.name: status for status in world.hosts.engines()}
     assert list(told) == ["wav2lip", "facewarp", "other"]
     assert told["wav2lip"].device == "cuda"
