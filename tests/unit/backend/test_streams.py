@@ -1,3 +1,4 @@
+import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -329,3 +330,34 @@ def test_a_backend_that_stops_sends_everybody_away(tmp_path):
         backend.services.changes.close()
         assert events.next() is None
         assert viewer.until_broken_off() == b""
+
+
+def test_a_generator_is_closed_before_its_answer_ends_even_if_its_caller_reads_no_more():
+    closed = []
+
+    async def endless():
+        try:
+            while True:
+                yield b"more"
+        finally:
+            closed.append(True)
+
+    async def serve():
+        stuck = asyncio.Event()
+
+        async def send(message):
+            if message["type"] == "http.response.body":
+                stuck.set()
+                await asyncio.Event().wait()
+
+        async def receive():
+            await stuck.wait()
+            return {"type": "http.disconnect"}
+
+        # Held here, so that it is not closed for being forgotten.
+        source = endless()
+        await streams._Feed(source, "video/mp4", {})({"type": "http"}, receive, send)
+        assert closed
+        del source
+
+    asyncio.run(serve())
