@@ -71,6 +71,54 @@ def test_a_recording_becomes_a_video_that_plays(stack: Stack, page: Page) -> Non
     expect(page.get_by_text("speech.flac · 5.6 s")).to_be_visible()
 
 
+def test_a_long_video_is_watched_while_it_is_made_then_left_then_stopped(
+    stack: Stack, page: Page
+) -> None:
+    page.goto(stack.url)
+    page.set_input_files("#text-image", PORTRAIT)
+    page.fill("#text-text", "This takes minutes to say, and so it takes a while to make. " * 60)
+    page.check("#text-consent")
+    page.click("#make-text .make-button")
+    page.wait_for_url("**/jobs/*")
+    address = page.url
+    page.locator("video#result").evaluate(STARTED_BY_ITSELF)
+    bar = page.get_by_role("progressbar", name="Progress")
+    before = bar.get_attribute("value") or ""
+    expect(bar).not_to_have_attribute("value", before)
+    expect(page.locator("[data-left]")).to_contain_text("left")
+    page.reload()
+    page.locator("video#result").evaluate(STARTED_BY_ITSELF)
+    page.get_by_role("link", name="Jobs").click()
+    row = page.locator("[data-row]").first
+    expect(row).to_contain_text("Moving the mouth")
+    expect(row.locator("img")).to_have_js_property("complete", True)
+    assert row.locator("img").evaluate("image => image.naturalWidth") > 0
+    page.get_by_role("link", name="GPU hosts").click()
+    expect(page.locator("[data-hosts]")).to_contain_text("renders 1 of at most")
+    page.goto(address)
+    page.locator("video#result").evaluate(STARTED_BY_ITSELF)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/jobs")
+    expect(page.locator(f"[data-row='{address.rsplit('/', 1)[1]}']")).to_have_count(0)
+
+
+def test_gpu_hosts_come_and_go_without_a_restart(stack: Stack, page: Page) -> None:
+    page.goto(f"{stack.url}/hosts")
+    expect(page.locator("[data-hosts]")).to_contain_text("facewarp")
+    page.get_by_label("Connection string").fill("lipsync://secret@127.0.0.1:9")
+    page.get_by_label("Name").fill("Nobody")
+    page.get_by_role("button", name="Add").click()
+    host = page.locator(".host", has_text="Nobody")
+    expect(host).to_contain_text("does not answer", timeout=60_000)
+    assert "secret" not in page.content()
+    page.get_by_role("link", name="Remove Nobody").click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    expect(host).to_have_count(0)
+
+
 @pytest.mark.parametrize("way", ["text", "audio"])
 def test_everything_works_without_a_script(stack: Stack, browser: Browser, way: str) -> None:
     with browser.new_context(java_script_enabled=False) as context:

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from waitress import wasyncore
-
 from frontend.__main__ import create_server
 from frontend.settings import Settings
 
@@ -24,7 +22,23 @@ def running_pages(data_dir: Path, backend_url: str, **settings: Any) -> Iterator
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
-        # Its loop ends when it has nothing left to look after, which only itself may take away.
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
-        thread.join(30)
+        _stop(server)
+        thread.join()
+        server.trigger.close()
         server.task_dispatcher.shutdown()
+
+
+def _stop(server: Any) -> None:
+    """Have its loop hang up, and end for want of anything to look after."""
+    hung_up = threading.Event()
+
+    def hang_up() -> None:
+        for connection in list(server._map.values()):
+            if connection is not server.trigger:
+                connection.handle_close()
+        hung_up.set()
+
+    server.trigger.pull_trigger(hang_up)
+    hung_up.wait()
+    server._map.clear()
+    server.trigger.pull_trigger()
