@@ -24,8 +24,8 @@ def running_pages(data_dir: Path, backend_url: str, **settings: Any) -> Iterator
     finally:
         _stop(server)
         thread.join()
-        server.trigger.close()
         server.task_dispatcher.shutdown()
+        server.close()
 
 
 def _stop(server: Any) -> None:
@@ -33,9 +33,8 @@ def _stop(server: Any) -> None:
     hung_up = threading.Event()
 
     def hang_up() -> None:
-        for connection in list(server._map.values()):
-            if connection is not server.trigger:
-                connection.handle_close()
+        for connection in list(server.active_channels.values()):
+            connection.handle_close()
         hung_up.set()
 
     server.trigger.pull_trigger(hang_up)
