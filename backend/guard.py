@@ -8,12 +8,11 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from backend.routes.health import OPEN_PATHS
 from backend.settings import Settings
 from contracts.asgi import refuse, send_problem
 from contracts.errors import LipSyncError, NotAuthorized, OriginRefused
 from contracts.hosts import is_loopback
-
-_OPEN_PATHS = ("/health/live", "/health/ready")
 
 
 class Guard:
@@ -71,7 +70,7 @@ class Guard:
                 f"pages of {origin[:80]!r} may not call the backend",
                 hint="Name the page's origin in BACKEND_ALLOWED_ORIGINS if you trust it.",
             )
-        if self._token and path not in _OPEN_PATHS:
+        if self._token and path not in OPEN_PATHS:
             self._check_token(headers.get("authorization", ""))
 
     def _is_ours(self, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,10 +48,32 @@ class FailedAttempt(BaseModel):
     error: ErrorBody
 
 
+_EXAMPLE: Final[dict[str, Any]] = {
+    "id": "9f1c2a7d4e5b46c8a0d3f2b1c4e5a6d7",
+    "version": 12,
+    "state": "running",
+    "stage": "rendering",
+    "progress": 0.42,
+    "media_seconds": 2.6,
+    "seconds_left": 4.1,
+    "stream": 1,
+    "created_at": "2026-01-02T03:04:05Z",
+    "started_at": "2026-01-02T03:04:05Z",
+    "options": {"engine": "auto", "max_height": 720},
+    "engine": "facewarp",
+    "gpu_host": "127.0.0.1",
+    "voice": "espeak:en-us",
+    "speech_seconds": 6.2,
+    "stage_seconds": {"speak": 0.08},
+}
+
+
 class JobView(BaseModel):
     """One job, without its media."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, json_schema_extra={"examples": [_EXAMPLE]}
+    )
 
     id: str
     version: int = 0

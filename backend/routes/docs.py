@@ -9,6 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 
 from backend.routes.errors import problems
+from backend.routes.health import OPEN_PATHS
+from contracts.errors import LipSyncError, NotAuthorized, OriginRefused
 from contracts.lipsync import LipSyncOptions
 from contracts.problem import ErrorBody
 
@@ -56,12 +58,15 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         schemas["ErrorBody"] = ErrorBody.model_json_schema()
         # FastAPI promises its own validation errors wherever a route takes a parameter.
         del schemas["HTTPValidationError"], schemas["ValidationError"]
-        everywhere = {str(status): problem for status, problem in problems(401, 403, 500).items()}
-        for operation in (each for path in schema["paths"].values() for each in path.values()):
-            answers = operation["responses"]
-            if "HTTPValidationError" in str(answers.get("422")):
-                del answers["422"]
-            operation["responses"] = dict(sorted((everywhere | answers).items()))
+        everywhere = problems(OriginRefused, LipSyncError)
+        for path, operations in schema["paths"].items():
+            guarded = everywhere if path in OPEN_PATHS else everywhere | problems(NotAuthorized)
+            for operation in operations.values():
+                answers = operation["responses"]
+                if "HTTPValidationError" in str(answers.get("422")):
+                    del answers["422"]
+                common = {str(status): problem for status, problem in guarded.items()}
+                operation["responses"] = dict(sorted((common | answers).items()))
         app.openapi_schema = schema
     return app.openapi_schema
 

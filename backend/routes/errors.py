@@ -1,7 +1,6 @@
 """Every error as problem details, and the catalogue of them."""
 
 import errno
-import http
 import logging
 from collections.abc import Iterable
 from typing import Any, Final
@@ -36,7 +35,6 @@ _FORM_FIELDS: Final = (
     *("image", "text or audio", "voice", "language", "callback_url"),
     *sorted(LipSyncOptions.model_fields),
 )
-_PHRASES: Final = {499: "Cancelled"}  # a number of nginx's, which no standard names
 _JSON_FIELDS: Final = {"/gpu-hosts": tuple(NewGpuHost.model_fields)}
 
 
@@ -72,16 +70,16 @@ def list_errors() -> list[ErrorEntry]:
     ]
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*errors: type[LipSyncError]) -> dict[int | str, dict[str, Any]]:
     """What OpenAPI says of the errors of a route."""
     # A reference instead of `model`, which would promise application/json as well.
     schema = {"$ref": "#/components/schemas/ErrorBody"}
+    said: dict[int | str, list[str]] = {}
+    for error in errors:
+        said.setdefault(error.http_status, []).append(f"{error.code}: {error.title}.")
     return {
-        status: {
-            "description": _PHRASES.get(status) or http.HTTPStatus(status).phrase,
-            "content": {PROBLEM_JSON: {"schema": schema}},
-        }
-        for status in statuses
+        status: {"description": " ".join(words), "content": {PROBLEM_JSON: {"schema": schema}}}
+        for status, words in said.items()
     }
 
 

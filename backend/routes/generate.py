@@ -14,7 +14,33 @@ from backend.jobs.changes import POLL_SECONDS
 from backend.routes.errors import problem, problems
 from backend.routes.jobs import video_answer
 from contracts.catalogue import from_body
-from contracts.errors import Busy, Cancelled, LipSyncError
+from contracts.errors import (
+    Busy,
+    Cancelled,
+    Conflict,
+    EngineError,
+    EngineNotFound,
+    EngineUnavailable,
+    GpuTimeout,
+    GpuUnreachable,
+    ImageTooLarge,
+    InvalidInput,
+    JobNotFound,
+    LipSyncError,
+    MediaExpired,
+    MediaTooLarge,
+    NoFaceFound,
+    OptionRejected,
+    QueueFull,
+    SpeechFailed,
+    SpeechTooLong,
+    StorageFull,
+    TextRejected,
+    UndecodableMedia,
+    UnsupportedMedia,
+    UpstreamError,
+    VoiceNotFound,
+)
 from contracts.jobs import JobState, JobView
 from contracts.lipsync import LipSyncOptions
 
@@ -36,7 +62,13 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "model": JobView,
         "headers": {"Location": {"schema": {"type": "string"}, "description": "/jobs/{id}"}},
     },
-    **problems(404, 409, 410, 413, 415, 422, 429, 499, 502, 503, 504, 507),
+    **problems(
+        *(InvalidInput, OptionRejected, TextRejected, UndecodableMedia, NoFaceFound),
+        *(EngineNotFound, VoiceNotFound, JobNotFound, MediaExpired, Conflict),
+        *(MediaTooLarge, ImageTooLarge, SpeechTooLong, UnsupportedMedia, QueueFull, Cancelled),
+        *(UpstreamError, SpeechFailed, Busy, GpuUnreachable, EngineUnavailable, GpuTimeout),
+        *(LipSyncError, EngineError, StorageFull),
+    ),
 }
 PATIENCE_SECONDS = 5.0
 """So long a caller waits for a job that can't begin, before it is told why; the job waits on."""

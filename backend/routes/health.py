@@ -1,15 +1,20 @@
 """Whether the backend lives, and whether it can make a video."""
 
+from typing import Final
+
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from backend.dependencies import ServicesDep
 from backend.metrics import CONTENT_TYPE
 from backend.routes.errors import problems
-from contracts.errors import EngineUnavailable
+from contracts.errors import EngineUnavailable, GpuTimeout, GpuUnreachable, UpstreamError
 from contracts.jobs import JobState
 
 router = APIRouter(tags=["health"])
+
+OPEN_PATHS: Final = ("/health/live", "/health/ready")
+"""What watches over the backend needs no token."""
 
 
 class Health(BaseModel):
@@ -44,7 +49,10 @@ def show_version(request: Request) -> Version:
     return Version(version=request.app.version)
 
 
-@router.get("/health/ready", responses=problems(502, 503))
+@router.get(
+    "/health/ready",
+    responses=problems(UpstreamError, EngineUnavailable, GpuUnreachable, GpuTimeout),
+)
 def ready(services: ServicesDep) -> Readiness:
     """A video can be made; else the problem says what is missing."""
     host = services.hosts.best()

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from backend.dependencies import ServicesDep
 from backend.routes.errors import problems
+from contracts.errors import Conflict, GpuHostNotFound, InvalidInput
 from contracts.hosts import GpuHostView, NewGpuHost
 
 router = APIRouter(prefix="/gpu-hosts", tags=["gpu hosts"])
@@ -15,7 +16,7 @@ def list_gpu_hosts(services: ServicesDep) -> list[GpuHostView]:
     return services.hosts.views()
 
 
-@router.post("", status_code=201, responses=problems(409, 422))
+@router.post("", status_code=201, responses=problems(Conflict, InvalidInput))
 def add_gpu_host(new: NewGpuHost, response: Response, services: ServicesDep) -> GpuHostView:
     """Use another GPU host from now on; jobs that wait for one go there.
 
@@ -26,7 +27,7 @@ def add_gpu_host(new: NewGpuHost, response: Response, services: ServicesDep) -> 
     return host
 
 
-@router.delete("/{host_id}", status_code=204, responses=problems(404, 409))
+@router.delete("/{host_id}", status_code=204, responses=problems(GpuHostNotFound, Conflict))
 def remove_gpu_host(host_id: str, services: ServicesDep) -> None:
     """Give a GPU host no more jobs; what it renders now still ends there."""
     services.hosts.remove(host_id)

@@ -11,7 +11,15 @@ from backend.dependencies import Services, ServicesDep
 from backend.jobs.job import Job
 from backend.routes.errors import problem, problems
 from backend.staging.poster import poster
-from contracts.errors import JobEnded, MediaExpired, RangeRefused, VideoNotReady
+from contracts.errors import (
+    InvalidInput,
+    JobEnded,
+    JobNotFound,
+    JobNotRetriable,
+    MediaExpired,
+    RangeRefused,
+    VideoNotReady,
+)
 from contracts.jobs import JobPage, JobState, JobView
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -27,7 +35,7 @@ States = Annotated[
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))$")
 
 
-@router.get("", responses=problems(422))
+@router.get("", responses=problems(InvalidInput))
 def list_jobs(
     services: ServicesDep, limit: Limit = 20, cursor: Cursor = None, state: States = ()
 ) -> JobPage:
@@ -39,13 +47,13 @@ def list_jobs(
     return JobPage(jobs=tuple(job.view() for job in jobs), next_cursor=next_cursor)
 
 
-@router.get("/{job_id}", responses=problems(404))
+@router.get("/{job_id}", responses=problems(JobNotFound))
 def show_job(job_id: str, services: ServicesDep) -> JobView:
     """Where a job stands."""
     return services.jobs.get(job_id).view()
 
 
-@router.post("/{job_id}/cancel", responses=problems(404, 409))
+@router.post("/{job_id}/cancel", responses=problems(JobNotFound, JobEnded))
 def cancel_job(job_id: str, services: ServicesDep) -> JobView:
     """Stop a job that waits or runs; its GPU host stops rendering.
 
@@ -62,7 +70,7 @@ def cancel_job(job_id: str, services: ServicesDep) -> JobView:
             "description": "The job, which waits again.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "/jobs/{id}"}},
         },
-        **problems(404, 409, 410),
+        **problems(JobNotFound, JobNotRetriable, MediaExpired),
     },
 )
 def retry_job(job_id: str, response: Response, services: ServicesDep) -> JobView:
@@ -83,7 +91,7 @@ def retry_job(job_id: str, response: Response, services: ServicesDep) -> JobView
     return job.view()
 
 
-@router.delete("/{job_id}", status_code=204, responses=problems(404))
+@router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound))
 def delete_job(job_id: str, services: ServicesDep) -> None:
     """Forget a job and everything that belongs to it; one that runs is cancelled first.
 
@@ -102,7 +110,7 @@ def delete_job(job_id: str, services: ServicesDep) -> None:
     responses={
         200: {"content": {"video/mp4": {}}, "description": "The MP4."},
         206: {"content": {"video/mp4": {}}, "description": "The part that `Range` asks for."},
-        **problems(404, 409, 410, 416),
+        **problems(JobNotFound, VideoNotReady, MediaExpired, RangeRefused),
     },
 )
 def download_video(job_id: str, request: Request, services: ServicesDep) -> Response:
@@ -126,7 +134,7 @@ def download_video(job_id: str, request: Request, services: ServicesDep) -> Resp
     response_class=FileResponse,
     responses={
         200: {"content": {"image/jpeg": {}}, "description": "A JPEG of at most 512 pixels a side."},
-        **problems(404, 409, 410),
+        **problems(JobNotFound, VideoNotReady, MediaExpired),
     },
 )
 def show_poster(job_id: str, request: Request, services: ServicesDep) -> Response:

@@ -92,7 +92,7 @@ class _Feed(StreamingResponse):
             },
         },
         204: {"description": "The job has ended, and `Last-Event-ID` is its last version."},
-        **problems(404, 422),
+        **problems(JobNotFound),
     },
 )
 async def follow_job(
@@ -154,7 +154,7 @@ async def _beating(jobs: AsyncIterator[JobView]) -> AsyncGenerator[JobView | Non
                 }
             },
         },
-        **problems(404, 409, 410),
+        **problems(JobNotFound, VideoNotReady, MediaExpired),
     },
 )
 async def watch_job(job_id: str, services: ServicesDep) -> Response:

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from backend.dependencies import ServicesDep
 from backend.routes.errors import problems
+from contracts.errors import GpuTimeout, GpuUnreachable, UpstreamError
 from contracts.jobs import Voice
 from contracts.lipsync import EngineStatus
 
@@ -16,7 +17,7 @@ def list_voices(services: ServicesDep) -> list[Voice]:
     return services.speaker.voices
 
 
-@router.get("/engines", responses=problems(502, 503, 504))
+@router.get("/engines", responses=problems(UpstreamError, GpuUnreachable, GpuTimeout))
 def list_engines(services: ServicesDep) -> list[EngineStatus]:
     """The engines of the GPU hosts, each as it does where it does best, the best host's first."""
     return services.hosts.engines()

@@ -18,7 +18,7 @@ from backend.jobs.job import Job
 from backend.settings import Settings
 from contracts.catalogue import catalogue
 from contracts.hosts import is_loopback
-from contracts.jobs import JobState
+from contracts.jobs import JobState, JobView
 from contracts.problem import PROBLEM_JSON, ErrorBody
 from tests.fakes.gpu_host import gpu_host
 from tests.fakes.tiny_video import tiny_fragments
@@ -152,7 +152,8 @@ def test_every_operation_says_what_it_is_for_and_which_problems_it_has():
             for status, answer in described["responses"].items()
             if int(status) >= 400
         }
-        assert {"401", "403", "500"} <= problems.keys(), label
+        assert {"403", "500"} <= problems.keys(), label
+        assert ("401" in problems) is ("/health/" not in label), label
         for answer in problems.values():
             assert list(answer["content"]) == [PROBLEM_JSON], label
 
@@ -164,5 +165,8 @@ def test_only_this_machine_is_asked():
         socket.create_connection(("host.example", 80), 5)
 
 
-def test_the_description_is_json():
-    json.dumps(_api.raw_schema)
+def test_the_example_of_a_job_is_a_job():
+    described = json.loads(json.dumps(_api.raw_schema))["components"]["schemas"]["JobView"]
+    (example,) = described["examples"]
+    assert JobView.model_validate(example).state is JobState.RUNNING
+    assert example.keys() <= described["properties"].keys()
