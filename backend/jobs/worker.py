@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,6 +74,8 @@ class Worker:
         self._owner = new_owner()
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
+        self._num_faults: Counter[str] = Counter()
+        """How often a host failed on a job, by its id."""
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._num_troubles = 0
@@ -132,6 +135,8 @@ class Worker:
         waiting = self._jobs.waiting(MAX_LOOKED_AT) if self._has_room() else []
         if waiting:
             self._hosts.ask()
+        # A job on which hosts fail, for whatever reason, must not keep them from the others.
+        waiting.sort(key=lambda job: self._num_faults[job.id])
         for job in waiting:
             if not self._has_room():
                 return
@@ -226,6 +231,7 @@ class Worker:
                 self._judge(job.id, error, place)
         else:
             self._num_troubles = 0
+            self._num_faults.pop(job.id, None)
             place.rendered()
             _log_success(job.id, report, time.monotonic() - began)
 
@@ -238,6 +244,7 @@ class Worker:
                 "job %s: %s failed with %s: %s", job_id, place.name, error.code, error.detail
             )
             place.failed(error)
+            self._num_faults[job_id] += 1
             self._give_back(job_id, error.detail)
         elif is_trouble(error):
             self._give_back(job_id, "this computer can't store the video now")

@@ -281,6 +281,12 @@ def test_a_host_that_cannot_be_reached_costs_the_job_nothing(store, hosts, work,
     assert "the line is dead" in reasons
 
 
+def test_a_job_on_which_its_host_always_fails_lets_the_others_pass(store, work):
+    work(Faults(*[GpuAnswerBroken("the line is dead")] * 100_000))
+    wait_for(store, "b")
+    assert store.get("a").state in (JobState.QUEUED, JobState.RUNNING)
+
+
 def test_a_busy_host_is_left_alone_and_has_not_failed(store, hosts, work):
     work(Faults(EngineBusy("busy", retry_after_seconds=7), EngineBusy("busy")))
     assert wait_for(store, "a").attempts == ()
