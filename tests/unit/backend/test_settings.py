@@ -48,3 +48,17 @@ def test_a_gpu_hosts_address_that_holds_a_secret_is_refused_without_telling_it()
         Settings(_env_file=None, gpu_url="https://me:canary@gpu.example")
     assert "canary" not in settings_faults(refusal.value, "BACKEND_")
     assert "more than a host" in settings_faults(refusal.value, "BACKEND_")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("7d", 604_800)],
+)
+def test_how_long_results_stay_is_told_in_seconds_or_with_a_unit(text, seconds):
+    assert Settings(_env_file=None, result_ttl=text).result_ttl_seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1", "7 days", "1.5h", "7d7d"])
+def test_what_is_no_length_of_time_is_refused(text):
+    with pytest.raises(ValidationError, match="result_ttl"):
+        Settings(_env_file=None, result_ttl=text)
