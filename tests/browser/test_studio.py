@@ -269,7 +269,7 @@ def test_a_gpu_host_that_is_down_is_said_at_the_top_and_by_the_button(
     fake.refuse = GpuUnreachable("no GPU host answers at http://127.0.0.1:9000")
     page.goto(pages)
     expect(page.locator("[data-chip]")).to_have_text("The GPU host does not answer")
-    expect(page.locator("#make-text .outlook")).to_contain_text("Start the GPU host")
+    expect(page.locator("#make-text .outlook:visible")).to_contain_text("Start the GPU host")
     fill(page)
     page.click("#make-text .make-button")
     expect(page.locator("#text-make-error")).to_contain_text("Start the GPU host")

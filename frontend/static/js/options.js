@@ -30,10 +30,11 @@ export class Options {
   show(kind) {
     const seen = [];
     for (const outlook of this.node.querySelectorAll(".outlook")) {
-      const { kind: only } = outlook.dataset;
+      const { kind: only, chosen } = outlook.dataset;
       // Without a face, only what can be done is told.
       const counts = !only || only === kind || (!kind && (only === "photo" || "ready" in outlook.dataset));
-      outlook.hidden = outlook.dataset.chosen !== this.engine.value || !counts;
+      // What is said of no engine in particular holds for each.
+      outlook.hidden = (chosen && chosen !== this.engine.value) || !counts;
       if (!outlook.hidden) seen.push(outlook.dataset.engine);
     }
     for (const field of this.fields) {

@@ -4,7 +4,7 @@ import { Feed, next } from "./feed.js";
 
 // Two fragments: with one, the first wait would come at once.
 const START_SECONDS = 0.4;
-const RETRY_MS = 1000;
+const RETRY_MS = 400;
 // What comes at once may be minutes of video, of which only so much shall be kept.
 const PIECE_BYTES = 64 * 1024;
 const LOOK_MS = 50;
@@ -262,7 +262,7 @@ export class Player {
       // The file may be some hundredths longer.
       video.currentTime = old.ended ? video.duration : old.currentTime;
       await seeked;
-      if (old.ended) await playOut(video, signal);
+      if (old.ended && !video.ended) await playOut(video, signal);
       // A new element would end the full screen; and who plays it once more is not disturbed.
       if ([document.fullscreenElement, document.pictureInPictureElement].includes(old)) return;
       if (this.#feed && !this.#feed.lacking && !old.paused && !old.ended) return;
