@@ -105,7 +105,7 @@ class NewGpuHost(BaseModel):
     connection: Annotated[str, Field(max_length=600, examples=["lipsync://token@host.example"])] = (
         ""
     )
-    """`lipsync://token@host[:port]`, as the GPU host prints it at its start."""
+    """`lipsync://token@host[:port]`: its GPU_TOKEN, and where it answers."""
     url: Annotated[str, Field(max_length=400, examples=["https://host.example"])] = ""
     """Its address, when no connection string is given."""
     token: SecretStr = SecretStr("")
