@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index
+from sqlalchemy import JSON, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.database import Base
@@ -70,8 +70,6 @@ class Job(Base):
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     callback_url: Mapped[str | None]
-    media_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
-    """What the finished job keeps on disk."""
     expired: Mapped[bool] = mapped_column(default=False)
 
     def start(self, owner: str, lease_seconds: float, gpu_host: str) -> None:
@@ -124,12 +122,11 @@ class Job(Base):
             **{stage: round(value, 3) for stage, value in seconds.items()},
         }
 
-    def succeed(self, report: RenderReport, media_bytes: int) -> None:
+    def succeed(self, report: RenderReport) -> None:
         """The video is there."""
         self._end(JobState.SUCCEEDED)
         self.report = report.model_dump(mode="json")
         self.engine = report.engine
-        self.media_bytes = media_bytes
         self.receive(report.seconds, report.seconds, None)
 
     def fail(self, error: ErrorBody) -> None:
@@ -165,7 +162,6 @@ class Job(Base):
     def expire(self) -> None:
         """Its media are gone."""
         self.expired = True
-        self.media_bytes = 0
 
     def _end(self, state: JobState) -> None:
         self._enter(state)

@@ -64,11 +64,11 @@ class Steps:
         self._speaker = speaker
         self._changes = changes
 
-    def make(self, task: Task) -> tuple[RenderReport, int]:
+    def make(self, task: Task) -> RenderReport:
         """Make a running job's video, from where an earlier worker of it stopped.
 
         Returns:
-            The host's report, and how many bytes the job's files have.
+            The host's report.
 
         Raises:
             LipSyncError: What prevents it.
@@ -87,7 +87,7 @@ class Steps:
         with Fragments(media) as fragments:
             report = self._render(task, order, fragments)
             self._finish(task, report, fragments, media)
-        return report, self._media.num_bytes(job.id)
+        return report
 
     def _speak(self, task: Task, media: JobMedia) -> Sequence[PhonemeMark] | None:
         if not media.spoken.exists():

@@ -218,8 +218,8 @@ class Worker:
             died=lambda error: self._count(job.id, error),
         )
         try:
-            report, num_bytes = self._steps.make(task)
-            self._update(job.id, lambda job: job.succeed(report, num_bytes))
+            report = self._steps.make(task)
+            self._update(job.id, lambda job: job.succeed(report))
         except LeaseLost:
             log.info("job %s: no longer ours", job.id)
         except Exception as error:  # noqa: BLE001 - logged there

@@ -103,7 +103,7 @@ class Growing(Fragments):
     def end(self) -> None:
         """It is whole, and its job has succeeded."""
         self.append(EndRecord(report=REPORT))
-        self._services.jobs.update(self._job_id, lambda job: job.succeed(REPORT, 0))
+        self._services.jobs.update(self._job_id, lambda job: job.succeed(REPORT))
 
 
 @contextmanager

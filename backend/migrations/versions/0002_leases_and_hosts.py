@@ -18,7 +18,6 @@ _FILLED: dict[str, tuple[TypeEngine[Any], str]] = {
     "stream": (sa.Integer(), "0"),
     "attempts": (sa.JSON(), "[]"),
     "deaths": (sa.Integer(), "0"),
-    "media_bytes": (sa.BigInteger(), "0"),
     "expired": (sa.Boolean(), "0"),
 }
 _EMPTY: dict[str, TypeEngine[Any]] = {

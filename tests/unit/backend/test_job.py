@@ -30,7 +30,7 @@ def test_a_job_goes_from_queued_to_succeeded(job):
     job.reach(JobStage.RENDERING)
     job.took(render=1.23456)
     job.took(finish=0.1)
-    job.succeed(REPORT, media_bytes=1000)
+    job.succeed(REPORT)
     view = job.view()
     assert (view.state, view.stage, view.progress) == (JobState.SUCCEEDED, JobStage.DONE, 1.0)
     assert view.stage_seconds == {"render": 1.235, "finish": 0.1}
@@ -52,11 +52,11 @@ def test_progress_is_the_share_of_the_speech_that_has_become_video(job):
 @pytest.mark.parametrize("change", ["start", "requeue", "fail", "succeed"])
 def test_a_job_that_has_succeeded_changes_no_more(job, change):
     start(job)
-    job.succeed(REPORT, 0)
+    job.succeed(REPORT)
     arguments = {
         "start": ["worker", 15, "Colab"],
         "fail": [NoFaceFound("none").body()],
-        "succeed": [REPORT, 0],
+        "succeed": [REPORT],
     }.get(change, [])
     with pytest.raises(AssertionError, match="succeeded job"):
         getattr(job, change)(*arguments)
@@ -92,7 +92,7 @@ def test_only_what_failed_or_was_cancelled_can_be_retried(job, how):
     if how != "queued":
         start(job)
     if how == "succeeded":
-        job.succeed(REPORT, 0)
+        job.succeed(REPORT)
     with pytest.raises(JobNotRetriable):
         job.retry()
 
