@@ -79,7 +79,8 @@ class JobStore:
 
     def _check_room(self, session: Session) -> None:
         waiting = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED)
-        num_waiting = session.scalar(waiting) or 0
+        with session.no_autoflush:  # the one that wants to wait is not counted
+            num_waiting = session.scalar(waiting) or 0
         if num_waiting >= self._max_queue:
             raise QueueFull(f"{num_waiting} jobs are waiting already", retry_after_seconds=30)
 
@@ -179,6 +180,7 @@ class JobStore:
         Raises:
             JobNotFound: No job has this id, and no owner was named.
             LeaseLost: It is not the owner's.
+            QueueFull: It had ended and is to wait again, and as many jobs wait as may.
         """
         with self._lock, self._database.writing() as session:
             job = session.get(Job, _as_id(job_id), with_for_update=True)
@@ -191,6 +193,8 @@ class JobStore:
             if JobState(job.state).final and not had_ended:
                 for hook in self.on_end:
                     hook(session, job)
+            if had_ended and job.state == JobState.QUEUED:
+                self._check_room(session)
         self._tell(job_id)
         return job
 

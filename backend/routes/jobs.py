@@ -17,6 +17,7 @@ from contracts.errors import (
     JobNotFound,
     JobNotRetriable,
     MediaExpired,
+    QueueFull,
     RangeRefused,
     VideoNotReady,
 )
@@ -70,7 +71,7 @@ def cancel_job(job_id: str, services: ServicesDep) -> JobView:
             "description": "The job, which waits again.",
             "headers": {"Location": {"schema": {"type": "string"}, "description": "/jobs/{id}"}},
         },
-        **problems(JobNotFound, JobNotRetriable, MediaExpired),
+        **problems(JobNotFound, JobNotRetriable, MediaExpired, QueueFull),
     },
 )
 def retry_job(job_id: str, response: Response, services: ServicesDep) -> JobView:

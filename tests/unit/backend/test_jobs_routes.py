@@ -97,6 +97,18 @@ def test_a_job_whose_uploads_are_gone_is_not_retried(backend, gone):
     assert state_of(backend, job_id) is JobState.CANCELLED
 
 
+def test_a_retry_needs_a_place_in_the_queue(tmp_path):
+    with watched_backend(tmp_path, max_queue=1) as backend:
+        job_ids = [uploaded(backend) for _ in range(2)]
+        for job_id in job_ids:
+            backend.services.jobs.update(job_id, Job.cancel)
+        first, second = (requests.post(f"{backend.url}/jobs/{each}/retry") for each in job_ids)
+        assert first.status_code == 202
+        assert code_of(second) == (429, "QUEUE_FULL")
+        assert int(second.headers["Retry-After"]) > 0
+        assert state_of(backend, job_ids[1]) is JobState.CANCELLED
+
+
 def test_a_text_needs_no_recording_to_be_retried(backend):
     job_id = uploaded(backend, text="Hello.")
     backend.services.jobs.update(job_id, Job.cancel)
