@@ -13,10 +13,11 @@ from urllib.parse import SplitResult, urlsplit
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 TRY_SECONDS: Final = 10.0
-"""How long one post may take, from the connection to the answer's end."""
-MAX_ANSWER_BYTES: Final = 64 * 1024
+"""How long one post may take, from the connection to the end of the answer's head."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Protocols' own, relays of 6to4, documentation: not every Python knows that these are special.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")))
 
 
 class AddressRefused(Exception):
@@ -48,11 +49,10 @@ def post(url: str, body: bytes, headers: dict[str, str], *, private: bool) -> in
     try:
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection.request("POST", path, body, headers)
-        response = connection.getresponse()
-        response.read(MAX_ANSWER_BYTES)
-        if connection.aborted:  # its end was taken for the answer's
+        status = connection.getresponse().status
+        if connection.aborted:  # its end was taken for that of the answer's head
             raise TimeoutError(f"it took longer than {TRY_SECONDS:.0f} s")
-        return response.status
+        return status
     finally:
         end.cancel()
         connection.close()
@@ -68,7 +68,8 @@ def is_public(address: str) -> bool:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         elif ip.sixtofour or ip.teredo or ip.is_site_local:
             return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+    special = ip.is_multicast or ip.is_reserved or any(ip in network for network in _SPECIAL)
+    return ip.is_global and not special
 
 
 class _Connection(http.client.HTTPConnection):
