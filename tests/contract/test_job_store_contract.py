@@ -6,14 +6,18 @@ import pkgutil
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import JSON, Column, DateTime, Double, Integer, MetaData, String, Table
+from sqlalchemy.exc import IntegrityError
 
 import backend
 from backend.database import Base, open_database
@@ -21,40 +25,58 @@ from backend.jobs.job import Job, utc_now
 from backend.jobs.store import JobStore, LeaseLost
 from contracts.errors import InvalidInput, JobNotFound, NoFaceFound, QueueFull
 from contracts.jobs import JobState
+from tests.fakes.gpu_host import REPORT
 
 CLUSTERS = Path("/usr/lib/postgresql")
+OLD_JOBS = Table(
+    "jobs",
+    MetaData(),
+    Column("id", String, primary_key=True),
+    Column("state", String, nullable=False, index=True),
+    Column("stage", String, nullable=False),
+    Column("progress", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("idempotency_key", String, unique=True),
+    Column("created_at", DateTime, nullable=False, index=True),
+    Column("started_at", DateTime),
+    Column("finished_at", DateTime),
+    Column("options", JSON, nullable=False),
+    Column("text", String),
+    Column("voice_asked", String),
+    Column("language", String),
+    Column("voice", String),
+    Column("engine", String),
+    Column("speech_seconds", Double),
+    Column("stage_seconds", JSON, nullable=False),
+    Column("report", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+)
+"""The table of jobs before there were migrations."""
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory):
+def postgresql():
     """The URL of a PostgreSQL server of our own."""
     initdb = max(CLUSTERS.glob("*/bin/initdb"), default=None)
     if initdb is None:
         assert not os.environ.get("CI"), "PostgreSQL is not installed: apt-get install postgresql"
         pytest.skip("PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgresql")
-    # The server refuses to run as root.
-    as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    if as_user:
-        for parent in (folder, *folder.parents[:3]):
-            if str(parent).startswith("/tmp/"):  # noqa: S108
-                parent.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    data = str(folder / "data")
-    run = {"check": True, "capture_output": True, "cwd": "/"}
-    subprocess.run([*as_user, initdb, "-D", data, "-U", "postgres", "-A", "trust", "-N"], **run)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
-    log = folder / "log"
-    subprocess.run(
-        [*as_user, initdb.with_name("pg_ctl"), "-D", data, "-l", log, "-w", "-o", options, "start"],
-        **run,
-    )
-    yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    subprocess.run(
-        [*as_user, initdb.with_name("pg_ctl"), "-D", data, "-m", "immediate", "stop"], **run
-    )
+    # Not in a folder of pytest, which only root may enter, where root runs the tests.
+    with tempfile.TemporaryDirectory() as folder:
+        # The server refuses to run as root.
+        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+        if as_user:
+            shutil.chown(folder, "postgres")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        run = {"check": True, "capture_output": True, "cwd": "/"}
+        data, log = f"{folder}/data", f"{folder}/log"
+        control = [*as_user, initdb.with_name("pg_ctl"), "-D", data]
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
+        subprocess.run([*as_user, initdb, "-D", data, "-U", "postgres", "-A", "trust", "-N"], **run)
+        subprocess.run([*control, "-l", log, "-w", "-o", options, "start"], **run)
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        subprocess.run([*control, "-m", "immediate", "stop"], **run)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -110,6 +132,68 @@ def test_opening_again_changes_nothing(url, store):
         assert JobStore(again, 9).get("a").state == JobState.QUEUED
     finally:
         again.close()
+
+
+@pytest.fixture
+def old(url):
+    """A database of the version before migrations, with a job in each state."""
+    address = url.replace("postgresql:", "postgresql+psycopg:")
+    engine = sqlalchemy.create_engine(address)
+    OLD_JOBS.metadata.create_all(engine)
+    report = REPORT.model_dump(mode="json")
+    error = NoFaceFound("there is nobody").body().model_dump(mode="json")
+    with engine.begin() as connection:
+        for minute, state in enumerate(JobState):
+            connection.execute(
+                OLD_JOBS.insert().values(
+                    id=state,
+                    state=state,
+                    stage="rendering" if state == "running" else "done",
+                    progress=0.5,
+                    attempts=2,
+                    idempotency_key=f"key of {state}",
+                    created_at=datetime(2026, 1, 1, 12, minute),
+                    options={"engine": "auto", "max_height": 720},
+                    text="Hello.",
+                    stage_seconds={"render": 1.5},
+                    report=report if state == "succeeded" else None,
+                    error=error if state == "failed" else None,
+                )
+            )
+    engine.dispose()
+    return url
+
+
+def test_jobs_of_the_version_before_migrations_are_kept_and_go_on(old):
+    database = open_database(old)
+    try:
+        store = JobStore(database, 9)
+        jobs, _ = store.page(9)
+        assert [job.id for job in jobs] == [state.value for state in reversed(JobState)]
+        views = {view.id: view for view in (job.view() for job in jobs)}
+        assert all(
+            (view.attempts, view.version, view.stream) == ((), 1, 0) for view in views.values()
+        )
+        assert views["queued"].created_at == datetime(2026, 1, 1, 12, tzinfo=UTC)
+        assert (views["succeeded"].report, views["failed"].error.code) == (REPORT, "NO_FACE_FOUND")
+        assert views["succeeded"].stage_seconds == {"render": 1.5}
+        assert store.foresee("key of cancelled").id == "cancelled"
+        assert [job.id for job in store.take_back(lambda owner: False)] == ["running"]
+        assert [job.id for job in store.waiting(9)] == ["queued", "running"]
+        claim(store, "running")
+        store.update("failed", Job.retry)
+        assert [job.id for job in store.waiting(9)] == ["queued", "failed"]
+    finally:
+        database.close()
+
+
+def test_after_a_migration_a_key_is_still_that_of_one_job(old):
+    database = open_database(old)
+    try:
+        with pytest.raises(IntegrityError), database.writing() as session:
+            session.add(Job(id="other", options={}, idempotency_key="key of queued"))
+    finally:
+        database.close()
 
 
 def test_changes_are_kept_and_numbered(store, database):

@@ -37,8 +37,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_jobs_state", "jobs", ["state"])
     op.create_index("ix_jobs_created_at", "jobs", ["created_at"])
-
-
-def downgrade() -> None:
-    """To an empty database."""
-    op.drop_table("jobs")

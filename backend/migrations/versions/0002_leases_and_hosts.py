@@ -68,18 +68,3 @@ def upgrade() -> None:
         sa.Column("delivered_at", sa.DateTime()),
         sa.Column("last_error", sa.String(), nullable=False),
     )
-
-
-def downgrade() -> None:
-    """To the version before; what it had no place for is lost."""
-    op.drop_table("webhook_deliveries")
-    op.drop_table("gpu_hosts")
-    op.drop_index("ix_jobs_queue", "jobs")
-    op.drop_index("ix_jobs_newest", "jobs")
-    with op.batch_alter_table("jobs") as jobs:
-        for name in (*_FILLED, *_EMPTY):
-            jobs.drop_column(name)
-    with op.batch_alter_table("jobs") as jobs:
-        jobs.add_column(sa.Column("attempts", sa.Integer(), nullable=False, server_default="0"))
-    op.create_index("ix_jobs_state", "jobs", ["state"])
-    op.create_index("ix_jobs_created_at", "jobs", ["created_at"])
