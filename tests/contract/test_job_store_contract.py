@@ -1,16 +1,10 @@
 """The job store, over every database that it runs on."""
 
 import importlib
-import os
 import pkgutil
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import sqlalchemy
@@ -27,7 +21,6 @@ from contracts.errors import InvalidInput, JobNotFound, NoFaceFound, QueueFull
 from contracts.jobs import JobState
 from tests.fakes.gpu_host import REPORT
 
-CLUSTERS = Path("/usr/lib/postgresql")
 OLD_JOBS = Table(
     "jobs",
     MetaData(),
@@ -54,46 +47,9 @@ OLD_JOBS = Table(
 """The table of jobs before there were migrations."""
 
 
-@pytest.fixture(scope="session")
-def postgresql():
-    """The URL of a PostgreSQL server of our own."""
-    initdb = max(CLUSTERS.glob("*/bin/initdb"), default=None)
-    if initdb is None:
-        assert not os.environ.get("CI"), "PostgreSQL is not installed: apt-get install postgresql"
-        pytest.skip("PostgreSQL is not installed")
-    # Not in a folder of pytest, which only root may enter, where root runs the tests.
-    with tempfile.TemporaryDirectory() as folder:
-        # The server refuses to run as root.
-        as_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-        if as_user:
-            shutil.chown(folder, "postgres")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        run = {"check": True, "capture_output": True, "cwd": "/"}
-        data, log = f"{folder}/data", f"{folder}/log"
-        control = [*as_user, initdb.with_name("pg_ctl"), "-D", data]
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
-        subprocess.run([*as_user, initdb, "-D", data, "-U", "postgres", "-A", "trust", "-N"], **run)
-        subprocess.run([*control, "-l", log, "-w", "-o", options, "start"], **run)
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        subprocess.run([*control, "-m", "immediate", "stop"], **run)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/jobs.sqlite3"
-    url = request.getfixturevalue("postgresql")
-    engine = sqlalchemy.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    engine.dispose()
-    return url
-
-
 @pytest.fixture
-def database(url):
-    database = open_database(url)
+def database(database_url):
+    database = open_database(database_url)
     yield database
     database.close()
 
@@ -125,9 +81,9 @@ def test_the_migrations_make_the_tables_that_the_code_expects(database):
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_opening_again_changes_nothing(url, store):
+def test_opening_again_changes_nothing(database_url, store):
     fill(store, "a")
-    again = open_database(url)
+    again = open_database(database_url)
     try:
         assert JobStore(again, 9).get("a").state == JobState.QUEUED
     finally:
@@ -135,9 +91,9 @@ def test_opening_again_changes_nothing(url, store):
 
 
 @pytest.fixture
-def old(url):
+def old(database_url):
     """A database of the version before migrations, with a job in each state."""
-    address = url.replace("postgresql:", "postgresql+psycopg:")
+    address = database_url.replace("postgresql:", "postgresql+psycopg:")
     engine = sqlalchemy.create_engine(address)
     OLD_JOBS.metadata.create_all(engine)
     report = REPORT.model_dump(mode="json")
@@ -161,7 +117,7 @@ def old(url):
                 )
             )
     engine.dispose()
-    return url
+    return database_url
 
 
 def test_jobs_of_the_version_before_migrations_are_kept_and_go_on(old):
@@ -250,8 +206,8 @@ def test_ten_at_once_under_one_key_make_one_job(store):
     assert store.foresee("key").id == jobs[0].id
 
 
-def test_a_key_that_another_process_takes_first_gives_its_job(url, store):
-    other = open_database(url)
+def test_a_key_that_another_process_takes_first_gives_its_job(database_url, store):
+    other = open_database(database_url)
     barrier = threading.Barrier(2)
 
     def add(store, job_id):
@@ -278,9 +234,9 @@ def test_waiting_jobs_come_in_the_order_of_the_queue_and_a_retry_goes_to_its_end
     assert [job.id for job in store.waiting(9)] == ["b", "a", "d"]
 
 
-def test_a_job_is_claimed_by_one_of_many(url, store):
+def test_a_job_is_claimed_by_one_of_many(database_url, store):
     fill(store, "a")
-    other = open_database(url)
+    other = open_database(database_url)
     stores = [store, JobStore(other, 9)]
     try:
         with ThreadPoolExecutor(8) as pool:
@@ -355,9 +311,9 @@ def test_a_cursor_of_another_list_is_refused(store, cursor):
         store.page(2, cursor)
 
 
-def test_no_change_is_lost_when_threads_of_two_processes_change_one_job(url, store):
+def test_no_change_is_lost_when_threads_of_two_processes_change_one_job(database_url, store):
     fill(store, "a")
-    other = open_database(url)
+    other = open_database(database_url)
     stores = [store, JobStore(other, 9)]
     try:
         with ThreadPoolExecutor(8) as pool:
