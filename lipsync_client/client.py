@@ -3,8 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -22,8 +22,6 @@ from lipsync_client.multipart import CHUNK_BYTES, MultipartStream, Part
 
 T = TypeVar("T")
 
-NOT_READY_SECONDS = 0.25
-"""How long to wait before a stream that has not begun is asked for again."""
 DOWNLOAD_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
 """How long to wait before a download that broke off goes on."""
 
@@ -160,7 +158,9 @@ class LipSync:
         query = urlencode({name: value for name, value in asked.items() if value is not None})
         return self._ask(_JOBS, "GET", f"/jobs?{query}")
 
-    def events(self, job_id: str, timeout_seconds: float = math.inf) -> Iterator[JobView]:
+    def events(
+        self, job_id: str, timeout_seconds: float = math.inf
+    ) -> Generator[JobView, None, None]:
         """The job now and after every change; the last one is final.
 
         A connection that breaks is taken up again; a backend that is away for two minutes is not
@@ -202,16 +202,18 @@ class LipSync:
         It waits until the first has come. When the video is rendered anew, what came so far is
         void: the stream breaks off with an `UpstreamError`, and can be asked for again.
         """
-        while True:
-            try:
-                response = self.send("GET", f"{_path(job_id)}/stream")
-                break
-            except VideoNotReady:
-                if self.job(job_id).state.final:
-                    raise
-                time.sleep(NOT_READY_SECONDS)
-        with response, self._transport_errors("broke off its answer"):
+        with self._open_stream(job_id) as response, self._transport_errors("broke off its answer"):
             yield from response.iter_content(CHUNK_BYTES)
+
+    def _open_stream(self, job_id: str) -> requests.Response:
+        with closing(self.events(job_id)) as views:
+            for view in views:
+                try:
+                    return self.send("GET", f"{_path(job_id)}/stream")
+                except VideoNotReady:
+                    if view.state.final:
+                        raise
+        raise AssertionError("events end with a final state")
 
     def download(self, job_id: str, path: Path | str) -> Path:
         """Write the job's video to a file, which is there only once it is whole."""
@@ -241,7 +243,7 @@ class LipSync:
                         file.truncate()
                     file.writelines(response.iter_content(CHUNK_BYTES))
                     return
-            except BackendUnreachable:
+            except UpstreamError:
                 if pause is None or etag is None:  # it never answered
                     raise
                 time.sleep(pause)
@@ -287,7 +289,7 @@ class LipSync:
         """One request; the answer's body has not been read yet, so close it.
 
         Raises:
-            LipSyncError: The answer's status is 400 or above.
+            LipSyncError: The answer is an error, or leads elsewhere.
         """
         session = requests.Session()
         # A proxy from the environment must not see loopback, nor .netrc replace the token.
@@ -302,7 +304,7 @@ class LipSync:
                 stream=True,
                 allow_redirects=False,
             )
-            if response.status_code < 400:
+            if response.status_code < 300:
                 return response
             with response:
                 raise from_body(_json_object(response), response.status_code)

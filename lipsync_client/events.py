@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 import requests
@@ -30,7 +30,9 @@ class Source(Protocol):
         """Its events after that version, as they come."""
 
 
-def follow(source: Source, job_id: str, timeout_seconds: float = math.inf) -> Iterator[JobView]:
+def follow(
+    source: Source, job_id: str, timeout_seconds: float = math.inf
+) -> Generator[JobView, None, None]:
     """The job now and after every change, up to its final state.
 
     Raises:

@@ -26,7 +26,13 @@ class Part(NamedTuple):
 
     @classmethod
     def file(cls, name: str, path: Path) -> "Part":
-        """A file, opened only when its turn comes."""
+        """A file, read only when its turn comes.
+
+        Raises:
+            OSError: It can't be read.
+        """
+        # By then, requests would take that for a broken connection.
+        path.open("rb").close()
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         return cls(name, _file_chunks(path), path.name, kind)
 

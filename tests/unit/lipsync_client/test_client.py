@@ -29,7 +29,6 @@ def fake() -> Iterator[FakeBackend]:
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lipsync_client.client.DOWNLOAD_PAUSES_SECONDS", (0.0,) * 4)
-    monkeypatch.setattr("lipsync_client.client.NOT_READY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -67,6 +66,16 @@ def test_a_video_needs_either_a_text_or_a_recording(face: Path) -> None:
         LipSync("http://127.0.0.1:9").submit(face)
     with pytest.raises(ValueError, match="either"):
         LipSync("http://127.0.0.1:9").submit(face, text="a", speech=face)
+
+
+def test_a_file_that_can_not_be_read_is_told_and_nothing_is_sent(
+    fake: FakeBackend, face: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        LipSync(fake.url).submit(tmp_path / "none.png", text="Hello")
+    with pytest.raises(OSError, match=tmp_path.name):
+        LipSync(fake.url).submit(face, speech=tmp_path)
+    assert fake.headers == []
 
 
 def test_a_refusal_is_the_same_error_as_in_the_backend(fake: FakeBackend, face: Path) -> None:
@@ -148,6 +157,21 @@ def test_a_download_that_keeps_breaking_off_leaves_no_file(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_download_goes_on_through_a_proxy_that_answers_for_the_backend(tmp_path: Path) -> None:
+    begin = answer(b"b" * CHUNK_BYTES, length=CHUNK_BYTES + 1, ETag='"v"')
+    away = answer("<html>", "502 Bad Gateway")
+    with scripted(begin, away, answer(b"e", "206 Partial Content", ETag='"v"')) as server:
+        path = LipSync(server.url).download("job", tmp_path / "a.mp4")
+    assert path.read_bytes() == b"b" * CHUNK_BYTES + b"e"
+
+
+def test_a_page_to_log_in_at_is_taken_for_no_video(tmp_path: Path) -> None:
+    login = answer("<html>", "302 Found", Location="https://login.example/")
+    with scripted(login) as server, pytest.raises(UpstreamError, match="302"):
+        LipSync(server.url).download("job", tmp_path / "a.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_download_that_is_refused_leaves_what_was_there(
     fake: FakeBackend, tmp_path: Path
 ) -> None:
@@ -160,18 +184,23 @@ def test_a_download_that_is_refused_leaves_what_was_there(
 
 def test_a_stream_waits_for_its_beginning_and_says_when_it_breaks_off() -> None:
     not_yet = answer(VideoNotReady("not yet").body().model_dump_json(), "409 Conflict")
-    running = answer(job_view(JobState.RUNNING, JobStage.PREPARING).model_dump_json())
-    with scripted(not_yet, running, chunked("init and more")) as server:
+    waiting = job_view(JobState.QUEUED, JobStage.WAITING, version=1)
+    begun = job_view(JobState.RUNNING, JobStage.RENDERING, version=2)
+    change = chunked(f"data: {begun.model_dump_json()}\n\n", whole=True)
+    first = answer(waiting.model_dump_json())
+    with scripted(first, not_yet, change, chunked("init and more")) as server:
         stream = LipSync(server.url).stream("job")
         assert next(stream) == b"init and more"
         with pytest.raises(UpstreamError, match="broke off"):
             next(stream)
+    asked = [request.split()[1] for request in server.requests]
+    assert asked == ["/jobs/job", "/jobs/job/stream", "/jobs/job/events", "/jobs/job/stream"]
 
 
 def test_a_stream_of_a_job_that_ended_without_one_is_refused() -> None:
     never = answer(VideoNotReady("never").body().model_dump_json(), "409 Conflict")
     cancelled = answer(job_view(JobState.CANCELLED, JobStage.DONE).model_dump_json())
-    with scripted(never, cancelled) as server, pytest.raises(VideoNotReady):
+    with scripted(cancelled, never) as server, pytest.raises(VideoNotReady):
         next(LipSync(server.url).stream("job"))
 
 

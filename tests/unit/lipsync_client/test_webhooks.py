@@ -44,3 +44,7 @@ def test_any_other_webhook_is_not(header: str | None) -> None:
 def test_an_older_webhook_is_genuine_for_who_allows_it() -> None:
     header = signed(int(time.time()) - 1000)
     assert verify_signature("s3cret", header, BODY, tolerance_seconds=2000)
+
+
+def test_without_a_secret_no_webhook_is_genuine() -> None:
+    assert verify_signature("", signed(int(time.time()), secret=""), BODY) is False
