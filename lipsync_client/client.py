@@ -304,7 +304,7 @@ class LipSync:
                 stream=True,
                 allow_redirects=False,
             )
-            if response.status_code < 300:
+            if response.status_code < 400 and not response.is_redirect:
                 return response
             with response:
                 raise from_body(_json_object(response), response.status_code)
