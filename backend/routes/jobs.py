@@ -132,21 +132,21 @@ def download_video(job_id: str, request: Request, services: ServicesDep) -> Resp
 @router.head("/{job_id}/poster", include_in_schema=False)
 @router.get(
     "/{job_id}/poster",
-    response_class=FileResponse,
+    response_class=Response,
     responses={
         200: {"content": {"image/jpeg": {}}, "description": "A JPEG of at most 512 pixels a side."},
         **problems(JobNotFound, VideoNotReady, MediaExpired),
     },
 )
-def show_poster(job_id: str, request: Request, services: ServicesDep) -> Response:
-    """A picture of the job: its video's first frame, or the face while there is no video."""
+def show_poster(job_id: str, services: ServicesDep) -> Response:
+    """A picture of the job: its video's first frame, or the face before there is one."""
     job = _with_media(job_id, services)
-    path = poster(services.media.of(job.id))
-    if path is None:
+    picture = poster(services.media.of(job.id))
+    if picture is None:
         raise VideoNotReady(f"there is no picture of job {job.id}", hint="Ask for its video.")
-    _drop_range(request)
-    headers = {"Cache-Control": "private, max-age=86400"}
-    return FileResponse(path, media_type="image/jpeg", headers=headers)
+    # What is shown of a job that goes on changes with its video.
+    keep = "private, max-age=86400" if job.state is JobState.SUCCEEDED else "no-store"
+    return Response(picture, media_type="image/jpeg", headers={"Cache-Control": keep})
 
 
 def _with_media(job_id: str, services: Services) -> JobView:
@@ -180,15 +180,13 @@ def _expired(job: JobView) -> MediaExpired:
 def _keep_range(request: Request, size: int) -> bool:
     """Leave FileResponse only a range that it can read; False when there is no such part.
 
-    FileResponse answers others in plain text; RFC 9110 lets a server ignore what it can't read.
+    FileResponse answers others in plain text; RFC 9110 lets a server ignore what it can't read,
+    and has it ignore ranges of a HEAD.
     """
     match = _RANGE.match(request.headers.get("range", ""))
-    if match is None or (match[2] and int(match[2]) < int(match[1])):
-        _drop_range(request)
+    backwards = match and match[2] and int(match[2]) < int(match[1])
+    if match is None or backwards or request.method == "HEAD":
+        headers = request.scope["headers"]
+        request.scope["headers"] = [header for header in headers if header[0] != b"range"]
         return True
     return int(match[3]) > 0 if match[3] else int(match[1]) < size
-
-
-def _drop_range(request: Request) -> None:
-    headers = request.scope["headers"]
-    request.scope["headers"] = [header for header in headers if header[0] != b"range"]

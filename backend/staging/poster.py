@@ -1,6 +1,7 @@
 """A picture of a job for lists: its video's first frame, or the face while there is no video."""
 
 import io
+import struct
 import threading
 import uuid
 from collections.abc import Callable
@@ -21,28 +22,41 @@ _FIRST_FRAME_BYTES: Final = 4_000_000
 """A first frame lies within these, and the second is not needed."""
 _one_at_a_time = threading.Lock()
 """A list asks for twenty at once, and a photo may decode to 75 MB."""
+_DAMAGED: Final = (
+    OSError, ValueError, SyntaxError, TypeError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
-def poster(media: JobMedia) -> Path | None:
-    """A job's JPEG, of at most 512 pixels a side; made once, from what there is at first.
+def poster(media: JobMedia) -> bytes | None:
+    """A job's JPEG, of at most 512 pixels a side; of its video as soon as that has begun.
 
     Returns:
         None where there is no picture, as once the media are gone.
     """
     if media.poster.exists():
-        return media.poster
+        return _read(media.poster)
     with _one_at_a_time:
-        for picture in (_of_fragments, _of_photo, _of_video):
-            if media.poster.exists() or _made(picture, media):
-                return media.poster
+        for picture, path in (
+            (_of_fragments, media.poster),
+            (_of_photo, media.face_poster),
+            (_of_video, media.face_poster),
+        ):
+            if path.exists() or _made(picture, media, path):
+                return _read(path)
     return None
 
 
-def _made(picture: Callable[[JobMedia], Image.Image], media: JobMedia) -> bool:
-    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+def _read(path: Path) -> bytes | None:
+    with suppress(FileNotFoundError):  # its job is being deleted
+        return path.read_bytes()
+    return None
+
+
+def _made(picture: Callable[[JobMedia], Image.Image], media: JobMedia, path: Path) -> bool:
+    with suppress(*_DAMAGED):
         image = picture(media)
         image.thumbnail((MAX_SIDE, MAX_SIDE))
-        _write(image, media.poster)
+        _write(image, path)
         return True
     return False
 
@@ -57,7 +71,17 @@ def _of_photo(media: JobMedia) -> Image.Image:
     with Image.open(media.face, formats=formats) as photo:
         # Before anything is decoded: a JPEG is read at a fraction of its size.
         photo.draft("RGB", (2 * MAX_SIDE, 2 * MAX_SIDE))
-        return ImageOps.exif_transpose(photo).convert("RGB")
+        upright = _upright(photo)
+        if upright.mode.startswith("I"):  # 16 bits, of which `convert` makes white
+            upright = upright.convert("I").point(lambda level: level / 256)
+        return upright.convert("RGB")
+
+
+def _upright(photo: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(photo)
+    except _DAMAGED:  # a broken EXIF block spoils no pixel
+        return photo
 
 
 def _of_video(media: JobMedia) -> Image.Image:

@@ -25,6 +25,8 @@ class JobMedia:
         """The finished video; there only when it is whole."""
         self.poster = folder / "poster.jpg"
         """A picture of it, for lists."""
+        self.face_poster = folder / "poster-face.jpg"
+        """What lists show before there is anything of the video."""
 
 
 class MediaStore:

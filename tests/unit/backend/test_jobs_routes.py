@@ -151,8 +151,12 @@ def test_a_poster_is_a_small_picture(backend):
     backend.media(job_id).face.write_bytes(photo(size=(900, 1200)))
     answer = requests.get(f"{backend.url}/jobs/{job_id}/poster", headers={"Range": "furlongs=1"})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
+    assert answer.headers["Cache-Control"] == "no-store"
     with Image.open(io.BytesIO(answer.content)) as picture:
         assert (picture.format, picture.size) == ("JPEG", (384, 512))
+    finished = backend.finished(tiny_fragments())
+    answer = requests.get(f"{backend.url}/jobs/{finished}/poster")
+    assert answer.headers["Cache-Control"] == "private, max-age=86400"
 
 
 def test_heads_of_videos_and_posters_are_those_of_the_whole(backend):
@@ -162,8 +166,8 @@ def test_heads_of_videos_and_posters_are_those_of_the_whole(backend):
         url = f"{backend.url}/jobs/{job_id}/{what}"
         head, whole = requests.head(url), requests.get(url)
         assert (head.status_code, head.content) == (200, b"")
-        for name in ("Content-Length", "Content-Type", "ETag"):
-            assert head.headers[name] == whole.headers[name]
+        for name in ("Content-Length", "Content-Type", "ETag", "Cache-Control"):
+            assert head.headers.get(name) == whole.headers.get(name)
     assert requests.head(backend.url + "/jobs/nobody/video").status_code == 404
 
 

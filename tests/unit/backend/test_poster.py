@@ -18,10 +18,10 @@ def media(tmp_path):
     return JobMedia(tmp_path)
 
 
-def size_of(path):
-    with Image.open(path) as picture:
-        assert picture.format == "JPEG"
-        return picture.size
+def picture_of(media):
+    picture = Image.open(io.BytesIO(poster(media)))
+    assert picture.format == "JPEG"
+    return picture
 
 
 def stream(media, num_fragment_bytes=None):
@@ -39,17 +39,18 @@ def stream(media, num_fragment_bytes=None):
 def test_a_video_that_comes_shows_its_first_frame(media):
     stream(media)
     media.face.write_bytes(photo(size=(30, 40)))
-    path = poster(media)
-    assert path == media.poster
-    assert size_of(path) == (64, 64)
-    with Image.open(path) as picture:
-        assert np.asarray(picture).max() < 30  # the first frame is black, later ones are not
+    picture = picture_of(media)
+    assert picture.size == (64, 64)
+    assert np.asarray(picture).max() < 30  # the first frame is black, later ones are not
 
 
-def test_while_nothing_has_come_the_face_is_shown(media):
+def test_the_face_is_shown_until_there_is_something_of_the_video(media):
     media.face.write_bytes(photo(size=(300, 200)))
+    assert picture_of(media).size == (300, 200)
     stream(media, num_fragment_bytes=0)
-    assert size_of(poster(media)) == (300, 200)
+    assert picture_of(media).size == (300, 200)
+    stream(media)
+    assert picture_of(media).size == (64, 64)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_every_kind_of_photo_becomes_a_jpeg(media, image_format, mode):
     photo_bytes = io.BytesIO()
     Image.new(mode, (1000, 400)).save(photo_bytes, image_format)
     media.face.write_bytes(photo_bytes.getvalue())
-    assert size_of(poster(media)) == (512, 205)
+    assert picture_of(media).size == (512, 205)
 
 
 def test_a_photo_is_turned_as_its_camera_says(media):
@@ -70,15 +71,33 @@ def test_a_photo_is_turned_as_its_camera_says(media):
     exif = Image.Exif()
     exif[0x0112] = 6  # the top of the picture is at the right side
     picture.save(media.face, "JPEG", exif=exif)
-    with Image.open(poster(media)) as turned:
-        assert turned.size == (40, 80)
-        assert turned.getpixel((20, 10))[2] > 200
-        assert turned.getpixel((20, 70))[0] > 200
+    turned = picture_of(media)
+    assert turned.size == (40, 80)
+    assert turned.getpixel((20, 10))[2] > 200
+    assert turned.getpixel((20, 70))[0] > 200
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_a_photo_of_16_bits_is_as_bright_as_it_should_be(media, image_format):
+    half = np.full((40, 40), 0x8000, np.uint16)
+    Image.fromarray(half).save(media.face, image_format)
+    assert np.asarray(picture_of(media)).mean() == pytest.approx(128, abs=2)
 
 
 def test_a_face_that_is_a_video_shows_its_first_frame(media):
     media.face.write_bytes(video(size=80))
-    assert size_of(poster(media)) == (80, 80)
+    assert picture_of(media).size == (80, 80)
+
+
+def test_an_exif_block_that_can_not_be_written_again_spoils_no_photo(media):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a title"
+    Image.new("RGB", (30, 20)).save(media.face, "JPEG", exif=exif)
+    damaged = media.face.read_bytes().replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02")
+    assert damaged != media.face.read_bytes()
+    media.face.write_bytes(damaged)
+    assert picture_of(media).size == (30, 20)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +119,9 @@ def test_it_is_made_once_however_many_ask(media, monkeypatch):
     save = Image.Image.save
     monkeypatch.setattr(Image.Image, "save", lambda *args, **kw: made.append(save(*args, **kw)))
     with ThreadPoolExecutor(10) as pool:
-        assert set(pool.map(poster, [media] * 10)) == {media.poster}
-    stream(media)
-    poster(media)
+        assert len(set(pool.map(poster, [media] * 10))) == 1
     assert len(made) == 1
+    stream(media)
+    with ThreadPoolExecutor(10) as pool:
+        assert len(set(pool.map(poster, [media] * 10))) == 1
+    assert len(made) == 2

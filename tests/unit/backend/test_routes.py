@@ -184,6 +184,14 @@ def test_a_part_beyond_the_end_is_refused(finished, asked):
     assert answer.headers["Content-Range"] == f"bytes */{len(whole)}"
 
 
+@pytest.mark.parametrize("asked", ["bytes=0-99", "bytes=99999999-"])
+def test_the_head_of_a_part_is_that_of_the_whole(finished, asked):
+    url, whole = finished
+    answer = requests.head(url, headers={"Range": asked})
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["Content-Length"] == str(len(whole))
+
+
 def test_a_video_that_was_removed_is_gone(url, tmp_path):
     job_id = from_audio(url).headers["X-Job-Id"]
     (tmp_path / "jobs" / job_id / "video.mp4").unlink()
