@@ -3,7 +3,7 @@
 import logging
 import time
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,20 +76,21 @@ class Steps:
             Cancelled: It is to stop.
         """
         job, media = task.job, self._media.of(task.job.id)
-        marks = self._speak(task, media) if job.text is not None else None
+        spoken = self._speak(task, media) if job.text is not None else None
         order = RenderOrder(
             key=job.id,
             face=media.face,
             speech=media.speech,
             options=_options(job),
-            marks=marks,
+            marks=spoken.marks if spoken else None,
         )
+        seconds = spoken.seconds if spoken else job.speech_seconds or 0.0
         with Fragments(media) as fragments:
-            report = self._render(task, order, fragments)
+            report = self._render(task, order, fragments, seconds)
             self._finish(task, report, fragments, media)
         return report
 
-    def _speak(self, task: Task, media: JobMedia) -> Sequence[PhonemeMark] | None:
+    def _speak(self, task: Task, media: JobMedia) -> _SpokenText:
         if not media.spoken.exists():
             task.update(lambda job: job.reach(JobStage.SPEAKING))
             with _timed(task, "speak"):
@@ -101,7 +102,7 @@ class Steps:
             job.speech_seconds = spoken.seconds
 
         task.update(note)
-        return spoken.marks
+        return spoken
 
     def _speak_anew(self, task: Task, media: JobMedia) -> None:
         job = task.job
@@ -115,8 +116,10 @@ class Steps:
         unfinished.write_text(about.model_dump_json(), encoding="utf-8")
         unfinished.replace(media.spoken)
 
-    def _render(self, task: Task, order: RenderOrder, fragments: Fragments) -> RenderReport:
-        watched = _Watched(task, self._changes, fragments)
+    def _render(
+        self, task: Task, order: RenderOrder, fragments: Fragments, speech_seconds: float
+    ) -> RenderReport:
+        watched = _Watched(task, self._changes, fragments, speech_seconds)
         with closing(task.gpu.render(order, fragments, task.stop, task.died)) as records:
             for framed in records:
                 if isinstance(framed.record, EndRecord):
@@ -162,13 +165,16 @@ def _timed(task: Task, stage: str) -> Iterator[None]:
 class _Watched:
     """Tells the job, and those who follow it, what comes from the GPU host."""
 
-    def __init__(self, task: Task, changes: Changes, fragments: Fragments) -> None:
+    def __init__(
+        self, task: Task, changes: Changes, fragments: Fragments, total_seconds: float
+    ) -> None:
         self._task = task
         self._changes = changes
         self._fragments = fragments
         self._stream = task.job.stream
-        self._stage = JobStage.PREPARING
-        self._total = task.job.speech_seconds or 0.0
+        self._told = (JobStage.PREPARING, False)
+        """The stage, and whether there is any video: what is told at once when it changes."""
+        self._total = total_seconds
         self._pace = Pace()
         self._told_at = 0.0
         task.update(lambda job: job.reach(JobStage.PREPARING))
@@ -188,16 +194,17 @@ class _Watched:
         elif isinstance(record, ProgressRecord) and record.stage == "render":
             self._total = record.total
             self._reach(JobStage.RENDERING)
-        elif isinstance(record, ProgressRecord) and self._stage is not JobStage.PREPARING:
+        elif isinstance(record, ProgressRecord) and self._told[0] is not JobStage.PREPARING:
             self._reach(JobStage.PREPARING)
 
     def _reach(self, stage: JobStage) -> None:
         now = time.monotonic()
         seconds, total = self._fragments.media_seconds, self._total
         left = self._pace.see(seconds, total, now)
-        if stage is self._stage and now - self._told_at < PROGRESS_SECONDS:
+        news = (stage, seconds > 0)
+        if news == self._told and now - self._told_at < PROGRESS_SECONDS:
             return
-        self._stage, self._told_at = stage, now
+        self._told, self._told_at = news, now
 
         def tell(job: Job) -> None:
             job.reach(stage)

@@ -168,6 +168,18 @@ def test_progress_is_what_has_come_of_the_speech(recording):
     assert all(view.progress == pytest.approx(view.media_seconds) for view in told)
 
 
+def test_progress_of_a_text_is_known_before_the_host_says_how_long_the_video_gets(text):
+    text.make(FakeGpu([record for record in RECORDS if record != RECORDS[3]]))
+    told = [view for view in text.heard if view.media_seconds]
+    assert told[0].progress == pytest.approx(0.2 / told[0].speech_seconds)
+
+
+def test_the_first_video_is_told_however_soon_it_comes(recording, monkeypatch):
+    monkeypatch.setattr(steps_module, "PROGRESS_SECONDS", 1000)
+    recording.make()
+    assert 0.2 in [view.media_seconds for view in recording.heard]
+
+
 def test_where_the_video_is_longer_than_the_speech_the_host_says_how_long(recording):
     records = list(RECORDS)
     records[3] = records[3]._replace(record=ProgressRecord(stage="render", done=0, total=4))
