@@ -64,9 +64,10 @@ class Generation:
             return earlier
         if wish.callback_url is not None:
             self._webhooks.check(wish.callback_url)
+        text = None
         if wish.speech is None:
             with _about("text"):
-                clean(wish.text)
+                text = clean(wish.text)
             with _about("voice" if wish.voice else "language"):
                 self._speaker.choose(wish.voice, wish.language)
         job_id, media = self._media.create()
@@ -82,7 +83,7 @@ class Generation:
             job = Job(
                 id=job_id,
                 options=wish.options.model_dump(mode="json"),
-                text=wish.text if wish.speech is None else None,
+                text=text,
                 voice_asked=wish.voice,
                 language=wish.language,
                 speech_seconds=seconds,
@@ -94,11 +95,11 @@ class Generation:
         except BaseException:
             self._media.remove(job_id)
             raise
-        if accepted.id != job_id:
+        if accepted.id == job_id:
+            self._metrics.upload_bytes.inc(num_bytes)
+        else:
             self._media.remove(job_id)
-            return accepted
-        self._metrics.upload_bytes.inc(num_bytes)
-        return self._jobs.get(job_id)
+        return accepted
 
 
 @contextmanager

@@ -91,6 +91,8 @@ class AddedHosts:
         url = host_url(url)
         if not all("!" <= character <= "~" for character in token):
             raise InvalidInput("the token holds characters that no token has", field="token")
+        if not new.name.isprintable():
+            raise InvalidInput("the name holds what can't be shown", field="name")
         hostname = urlsplit(url).hostname or ""
         if url.startswith("http:") and not (self._plain_http or is_loopback(hostname)):
             raise InvalidInput(
@@ -107,7 +109,8 @@ class AddedHosts:
             GpuHostNotFound: None has this id.
         """
         with self._database.writing() as session:
-            row = session.get(GpuHostRow, host_id)
+            # PostgreSQL takes no NUL in a string, and no id of ours has anything but hex digits.
+            row = session.get(GpuHostRow, host_id) if host_id.isalnum() else None
             if row is None:
                 raise GpuHostNotFound(f"there is no GPU host {host_id[:64]!r}")
             session.delete(row)

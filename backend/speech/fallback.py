@@ -1,6 +1,7 @@
 """Chooses the voices for a text, and speaks it with the first that can."""
 
 import logging
+import re
 import threading
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from contracts.limits import MAX_SPEECH_SECONDS
 log = logging.getLogger(__name__)
 
 DEFAULT_LANGUAGE = "en"
+_TAG = re.compile(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*")
 _PREFERRED = {"en": "en-us", "fr": "fr-fr", "zh": "cmn", "zh-cn": "cmn", "zh-tw": "cmn", "no": "nb"}
 """Where a language has several voices or another tag, the one that most people expect."""
 
@@ -46,10 +48,11 @@ class Speaker:
                 return [voice]
             others = self._speaking(voice.language, voice.gender)
             return [voice, *(other for other in others if not other.online)]
-        found = self._speaking(language or DEFAULT_LANGUAGE)
+        language = language or DEFAULT_LANGUAGE
+        found = self._speaking(language) if _TAG.fullmatch(language) else []
         if not found:
             raise VoiceNotFound(
-                f"no voice speaks the language {str(language)[:64]!r}",
+                f"no voice speaks the language {language[:64]!r}",
                 hint="The voices and their languages are listed under /voices.",
             )
         return found
