@@ -1,7 +1,9 @@
 """Following a job: who waits hears of each change."""
 
 import asyncio
+import math
 import threading
+import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -82,7 +84,9 @@ class Changes:
                 if not self._bells[job_id]:
                     del self._bells[job_id]
 
-    async def follow(self, job_id: str, seen: int | None = None) -> AsyncGenerator[JobView, None]:
+    async def follow(
+        self, job_id: str, seen: int | None = None, repeat_seconds: float = math.inf
+    ) -> AsyncGenerator[JobView, None]:
         """The job now and after each change, until it has ended; changes in between may merge.
 
         Ends early when the backend stops.
@@ -90,16 +94,19 @@ class Changes:
         Args:
             job_id: Which job.
             seen: The version that is known already, and not told again.
+            repeat_seconds: After so long without a change the job is told again.
 
         Raises:
             JobNotFound: There is no such job, or no longer.
         """
+        told_at = time.monotonic()
         with self.following(job_id) as bell:
             while True:
+                closed = self.closed  # before the look, which so sees what the stop has changed
                 view = await asyncio.to_thread(lambda: self._jobs.get(job_id).view())
-                if view.version != seen:
-                    seen = view.version
+                if view.version != seen or time.monotonic() - told_at >= repeat_seconds:
+                    seen, told_at = view.version, time.monotonic()
                     yield view
-                if view.state.final or self.closed:
+                if view.state.final or closed:
                     return
-                await bell.wait(POLL_SECONDS)
+                await bell.wait(min(POLL_SECONDS, repeat_seconds))

@@ -1,10 +1,9 @@
 """Jobs while they go on: their events, and their video as it comes."""
 
-import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Response
@@ -18,7 +17,6 @@ from backend.jobs.changes import POLL_SECONDS
 from backend.routes.errors import problems
 from backend.staging.fragments import FragmentsReader
 from contracts.errors import JobNotFound, MediaExpired, VideoNotReady
-from contracts.jobs import JobView
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -111,32 +109,15 @@ async def follow_job(
 
 async def _events(job_id: str, seen: int | None, services: Services) -> AsyncGenerator[bytes, None]:
     with services.metrics.listeners.labels("events").track_inprogress(), suppress(JobNotFound):
-        async for job in _beating(services.changes.follow(job_id, seen)):
-            if job is None:
-                yield KEEPALIVE_COMMENT
-            else:
+        async with aclosing(services.changes.follow(job_id, seen, HEARTBEAT_SECONDS)) as jobs:
+            async for job in jobs:
+                if job.version == seen:
+                    yield KEEPALIVE_COMMENT
+                    continue
+                seen = job.version
                 yield format_sse_event(
                     event="job", data_str=job.model_dump_json(), id=str(job.version)
                 )
-
-
-async def _beating(jobs: AsyncIterator[JobView]) -> AsyncGenerator[JobView | None, None]:
-    """The same, and None whenever nothing has come for a while."""
-    coming = asyncio.ensure_future(anext(jobs))
-    try:
-        while True:
-            await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
-            if not coming.done():
-                yield None
-                continue
-            try:
-                job = coming.result()
-            except StopAsyncIteration:
-                return
-            yield job
-            coming = asyncio.ensure_future(anext(jobs))
-    finally:
-        coming.cancel()
 
 
 @router.get(
@@ -175,14 +156,16 @@ def _begin(job_id: str, services: Services) -> tuple[FragmentsReader, str]:
     if job.expired:
         raise MediaExpired(f"the video of job {job.id} has been removed")
     reader = FragmentsReader(services.media.of(job.id))
+    codecs = reader.codecs()
     # After a retry, what an abandoned render left is no part of what comes.
-    if not reader.num_bytes or (reader.abandoned and not job.state.final):
+    of_old = reader.replaced or (reader.abandoned and not job.state.final)
+    if of_old or not reader.num_bytes:
         raise VideoNotReady(
             f"job {job.id} is {job.state.value}, and none of its video is there",
             hint="" if job.state.final else "Ask again soon: it is shown from its first fragment.",
             retry_after_seconds=None if job.state.final else 2,
         )
-    return reader, reader.codecs()
+    return reader, codecs
 
 
 async def _video(

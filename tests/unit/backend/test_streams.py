@@ -123,7 +123,6 @@ def test_a_quiet_job_gives_signs_of_life(backend, monkeypatch):
     events.view()
     for _ in range(3):
         assert events.next() == {"": "ping"}
-    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 10.0)
     backend.services.jobs.update(job_id, lambda job: job.reach(JobStage.FINISHING))
     while (event := events.next()) == {"": "ping"}:
         pass
@@ -316,6 +315,22 @@ def test_a_job_that_is_retried_shows_nothing_of_the_render_that_failed(backend):
         assert Viewer(backend, job_id).until_broken_off() == b"init"
         backend.services.jobs.update(job_id, Job.retry)
         assert code_of(get(backend, f"/jobs/{job_id}/stream")) == (409, "VIDEO_NOT_READY")
+
+
+def test_a_stream_that_goes_just_when_it_is_asked_for_is_not_begun(backend, monkeypatch):
+    job_id = backend.job()
+    with backend.fragments(job_id) as stream:
+        stream.begin(b"init")
+        codecs = streams.FragmentsReader.codecs
+
+        def then_begun_anew(reader):
+            stream.start_over("again", "http://127.0.0.1:9")
+            return codecs(reader)
+
+        monkeypatch.setattr(streams.FragmentsReader, "codecs", then_begun_anew)
+        answer = get(backend, f"/jobs/{job_id}/stream")
+    assert code_of(answer) == (409, "VIDEO_NOT_READY")
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_a_backend_that_stops_sends_everybody_away(tmp_path):
