@@ -88,6 +88,10 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(settings: Settings, _: argparse.Namespace) -> int:
     # uvicorn sends itself the signal again once it has shut down; that is an end in good order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # What it calls an error is how `/jobs/{id}/stream` tells that nothing more comes.
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: "without completing response" not in record.getMessage()
+    )
     app = create_app(settings)
     config = uvicorn.Config(
         app,

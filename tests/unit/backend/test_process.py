@@ -154,3 +154,21 @@ def test_a_stopped_backend_sends_those_away_who_follow_a_job(tmp_path, host):
         assert process.wait(30) == 0
     assert "graceful shutdown exceeded" not in "".join(lines)
     assert "Traceback" not in "".join(lines)
+
+
+def test_a_stream_that_is_broken_off_is_no_error_of_the_backend(tmp_path, host):
+    host.gate, host.gate_after = threading.Event(), 6
+    with backend_process(tmp_path, host.url) as (_, url, lines):
+        job_id = submit(url, Prefer="respond-async").json()["id"]
+        client = LipSync(url, token=TOKEN)
+        assert next(view for view in client.events(job_id, 30) if view.media_seconds)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        stream = requests.get(
+            f"{url}/jobs/{job_id}/stream", headers=headers, stream=True, timeout=60
+        )
+        assert stream.status_code == 200
+        client.cancel(job_id)
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            assert stream.content
+    assert "a stream is broken off" in "".join(lines)
+    assert " ERROR " not in "".join(lines)
