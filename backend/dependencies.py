@@ -1,9 +1,9 @@
 """What a route may ask for, as annotated types."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, WebSocket
 from starlette.requests import HTTPConnection
 
 from backend.generation import Generation
@@ -30,6 +30,8 @@ class Services:
     worker: Worker
     generation: Generation
     metrics: Metrics
+    sockets: dict[WebSocket, str] = field(default_factory=dict)
+    """Those that are open, and the job that each waits for."""
 
 
 def _services(connection: HTTPConnection) -> Services:

@@ -34,7 +34,7 @@ class Metrics:
             registry=self._registry,
         )  # fmt: skip
         self.listeners = Gauge(
-            "lipsync_listeners", "Who follows a job's events, or watches its stream, now.",
+            "lipsync_listeners", "Who follows events, watches a stream, has a socket open.",
             ["what"], registry=self._registry,
         )  # fmt: skip
         self.gpu_hosts = Gauge(

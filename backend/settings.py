@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     its jobs."""
     max_queue: Annotated[int, Field(ge=1)] = 50
     """How many jobs may wait; further requests are told to come back later."""
+    max_sockets: Annotated[int, Field(ge=1)] = 16
+    """How many base64 sockets may be open; each may hold several of its messages in memory."""
     result_ttl: Annotated[str, Field(pattern=r"^\d{1,9}[smhd]?$", examples=["7d"])] = "7d"
     """How long uploads and videos stay after their job has ended: seconds, or a number with s, m, h
     or d; 0 keeps them for ever."""

@@ -6,6 +6,7 @@ import binascii
 import json
 import logging
 import re
+import traceback
 from collections import deque
 from collections.abc import Awaitable
 from contextlib import ExitStack, aclosing, suppress
@@ -14,12 +15,13 @@ from typing import IO, Annotated, Any, Final, NamedTuple, TypeVar
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from backend.dependencies import Services, ServicesDep
 from backend.generation import Wish
 from backend.jobs.job import Job
-from backend.routes.errors import translate
+from backend.routes.errors import problem, translate, unforeseen
 from contracts.catalogue import from_body
 from contracts.errors import (
     Busy,
@@ -81,10 +83,10 @@ class _Peer:
     """The other end: what it sends next, and that it has hung up."""
 
     def __init__(self, socket: WebSocket) -> None:
+        self.socket = socket
         self.request_id: str = socket.scope["request_id"]
         self.gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """Its close code, once it has hung up."""
-        self._socket = socket
         self._inbox: deque[str | bytes | None] = deque()
         self._message: str | bytes | None = None
         self._num_open = 0
@@ -94,7 +96,7 @@ class _Peer:
 
     async def listen(self) -> None:
         """Take what it sends, until it hangs up."""
-        while (received := await self._socket.receive())["type"] == "websocket.receive":
+        while (received := await self.socket.receive())["type"] == "websocket.receive":
             text = received.get("text")
             message = received["bytes"] if text is None else text
             # Messages are large: one may wait while another is worked on.
@@ -133,7 +135,7 @@ class _Peer:
         """Send it a message, unless it has hung up."""
         try:
             if not self.gone.done():
-                await self._socket.send_text(text)
+                await self.socket.send_text(text)
         except WebSocketDisconnect:
             await self.gone
 
@@ -153,8 +155,21 @@ class _Peer:
 @router.websocket("/ws/lipsync")
 async def lipsync(socket: WebSocket, services: ServicesDep) -> None:
     """Make videos, one message after the other."""
-    await socket.accept()
-    peer = _Peer(socket)
+    num_open = len(services.sockets)
+    if num_open >= services.settings.max_sockets:
+        busy = Busy(f"{num_open} base64 sockets are open already", retry_after_seconds=30)
+        await socket.send_denial_response(problem(busy, socket.scope["request_id"]))
+        return
+    services.sockets[socket] = ""
+    try:
+        with services.metrics.listeners.labels("socket").track_inprogress():
+            await _serve(_Peer(socket), services)
+    finally:
+        del services.sockets[socket]
+
+
+async def _serve(peer: _Peer, services: Services) -> None:
+    await peer.socket.accept()
     listening = asyncio.create_task(peer.listen())
     try:
         while await peer.says_more():
@@ -169,15 +184,23 @@ async def _answer(peer: _Peer, services: Services) -> str:
     try:
         order = await run_in_threadpool(_submit, peer, services)
         about = {"job_id": order.job_id}
+        services.sockets[peer.socket] = order.job_id
         view = await peer.unless_gone(_follow(peer, order, services))
+        services.sockets[peer.socket] = ""
         if view is None:
             await run_in_threadpool(_hung_up, order, peer.gone.result(), services)
             raise Cancelled("the caller hung up")
         return await run_in_threadpool(_video_message, view, services)
     except LipSyncError as error:
         log.info("%s %s: %s", peer.request_id, error.code, error.detail)
-        body = error.body(peer.request_id).model_dump(mode="json")
-        return json.dumps({"error": body, **about})
+        # They and the error hold each other, and the message, until a garbage collection.
+        traceback.clear_frames(error.__traceback__)
+        body = error.body(peer.request_id)
+    except (OSError, SQLAlchemyError) as fault:
+        log.exception("%s failed", peer.request_id)
+        traceback.clear_frames(fault.__traceback__)
+        body = unforeseen(fault).body(peer.request_id)
+    return json.dumps({"error": body.model_dump(mode="json"), **about})
 
 
 def _submit(peer: _Peer, services: Services) -> _Order:
@@ -282,7 +305,7 @@ async def _follow(peer: _Peer, order: _Order, services: Services) -> JobView:
 
 def _hung_up(order: _Order, code: int, services: Services) -> None:
     # A backend that is being stopped has closed the socket itself; its jobs go on afterwards.
-    if order.keep or code == SERVICE_RESTART:
+    if order.keep or code == SERVICE_RESTART or order.job_id in services.sockets.values():
         return
     with suppress(JobEnded, JobNotFound):
         services.jobs.update(order.job_id, Job.cancel)

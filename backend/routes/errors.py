@@ -160,7 +160,14 @@ async def _on_storage_error(request: Request, error: Exception) -> JSONResponse:
     if not _is_full(error):
         raise error
     log.error("%s failed: there is no room on the disk", _request_id(request))
-    return problem(StorageFull("the backend's disk is full"), _request_id(request))
+    return problem(unforeseen(error), _request_id(request))
+
+
+def unforeseen(error: Exception) -> LipSyncError:
+    """What callers are told of an error that is none of theirs; the log says more."""
+    if _is_full(error):
+        return StorageFull("the backend's disk is full")
+    return LipSyncError("the request failed in a way that nobody foresaw")
 
 
 def _is_full(error: BaseException | None) -> bool:
@@ -188,6 +195,4 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
 async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises the error again after this answer, so the server logs it with its traceback.
     log.error("%s failed with %s", _request_id(request), type(error).__name__)
-    return problem(
-        LipSyncError("the request failed in a way that nobody foresaw"), _request_id(request)
-    )
+    return problem(unforeseen(error), _request_id(request))

@@ -1,19 +1,26 @@
 """The base64 socket, driven by a client that is not ours."""
 
 import base64
+import errno
+import gc
 import io
 import json
+import re
 import socket
+import sqlite3
 import threading
 from contextlib import contextmanager
 
 import av
 import pytest
 import requests
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from backend.routes.base64_ws import _video_message
+from backend.generation import Generation
+from backend.routes.base64_ws import SocketRequest, _video_message
 from contracts.errors import Busy, NoFaceFound
 from contracts.jobs import JobStage, JobState
 from lipsync_client import LipSync
@@ -22,6 +29,7 @@ from tests.fakes.gpu_host import gpu_host
 from tests.fakes.running_backend import running_backend
 from tests.fakes.uploads import photo, tone
 from tests.fakes.voice import FakeVoices
+from tests.processes import wait_until
 
 LIMIT = 300_000
 
@@ -60,6 +68,12 @@ def ask(socket, message):
     while set(answer := json.loads(socket.recv(30))) == {"progress"}:
         before.append(answer["progress"])
     return answer, before
+
+
+def last_answer(socket):
+    while "progress" in (answer := json.loads(socket.recv(30))):
+        pass
+    return answer
 
 
 def refused(url, message):
@@ -236,6 +250,33 @@ def test_white_space_does_not_count_as_size(url):
     assert_video(answer)
 
 
+@pytest.fixture
+def held():
+    """What is in memory of messages, without the help of a garbage collection."""
+    gc.collect()
+    gc.disable()
+    kinds = (SocketRequest, ValidationError)
+    yield lambda: [each for each in gc.get_objects() if type(each) in kinds]
+    gc.enable()
+
+
+@pytest.mark.parametrize(
+    "change", [{"image_base64": b64(b"hello")}, {"image_base64": "!"}, {"image_base64": None}]
+)
+def test_of_a_refused_message_nothing_stays_in_memory(url, held, change):
+    with socket_to(url) as socket:
+        assert "error" in ask(socket, {**GOOD, **change})[0]
+        assert held() == []
+
+
+def test_of_a_message_nothing_stays_in_memory_while_its_video_is_made(url, host, held):
+    with socket_to(url) as socket:
+        begin(socket, host)
+        assert held() == []
+        host.gate.set()
+        assert_video(last_answer(socket))
+
+
 def test_a_failed_job_is_an_error_with_its_id(url, host):
     host.fail_before = NoFaceFound("no face was found")
     with socket_to(url) as socket:
@@ -279,6 +320,71 @@ def test_a_connection_that_breaks_cancels_the_job_too(url, host):
         socket.socket.close()
         assert state_after(url, job_id) is JobState.CANCELLED
     host.gate.set()
+
+
+def join(socket, job_id, key):
+    socket.send(json.dumps({**GOOD, "progress": True, "idempotency_key": key}))
+    assert json.loads(socket.recv(30))["progress"]["job_id"] == job_id
+
+
+def open_sockets(url):
+    return float(
+        re.search(r'listeners{what="socket"} (\S+)', requests.get(f"{url}/metrics").text)[1]
+    )
+
+
+def test_one_of_two_who_wait_for_a_job_hangs_up_and_the_other_gets_the_video(url, host):
+    with socket_to(url) as patient:
+        with socket_to(url) as gone:
+            job_id = begin(gone, host, idempotency_key="one")
+            join(patient, job_id, "one")
+        wait_until(lambda: open_sockets(url) == 1)
+        host.gate.set()
+        answer = last_answer(patient)
+    assert_video(answer)
+    assert answer["job_id"] == job_id
+
+
+def test_the_last_of_two_who_wait_for_a_job_cancels_it(url, host):
+    with socket_to(url) as first, socket_to(url) as second:
+        job_id = begin(first, host, idempotency_key="one")
+        join(second, job_id, "one")
+    assert state_after(url, job_id) is JobState.CANCELLED
+    host.gate.set()
+
+
+def test_more_sockets_than_memory_is_for_are_refused(tmp_path, host):
+    with running_backend(tmp_path, host.url, max_sockets=2) as url, socket_to(url):
+        with socket_to(url):
+            with pytest.raises(InvalidStatus) as refusal, socket_to(url):
+                pass
+            assert refusal.value.response.status_code == 503
+            assert refusal.value.response.headers["Retry-After"]
+            assert json.loads(refusal.value.response.body)["code"] == "BUSY"
+        wait_until(lambda: open_sockets(url) == 1)
+        with socket_to(url) as socket:
+            assert_video(ask(socket, GOOD)[0])
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "STORAGE_FULL"),
+        (OSError(errno.EIO, "a canary"), "INTERNAL"),
+        (OperationalError("a canary", None, sqlite3.Error("database is locked")), "INTERNAL"),
+    ],
+)
+def test_a_fault_of_the_backend_is_told_and_the_next_message_is_taken(url, fault, code):
+    def fail(*_):
+        raise fault
+
+    with socket_to(url) as socket:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Generation, "submit", fail)
+            answer, _ = ask(socket, GOOD)
+        assert_video(ask(socket, GOOD)[0])
+    assert answer["error"]["code"] == code
+    assert "canary" not in json.dumps(answer)
 
 
 def test_who_says_keep_may_hang_up(url, host):
@@ -372,8 +478,7 @@ def test_a_job_that_is_cancelled_elsewhere_is_an_error(url, host):
     with socket_to(url) as socket:
         job_id = begin(socket, host)
         LipSync(url).cancel(job_id)
-        while "progress" in (answer := json.loads(socket.recv(30))):
-            pass
+        answer = last_answer(socket)
     assert (answer["error"]["code"], answer["job_id"]) == ("CANCELLED", job_id)
     host.gate.set()
 
@@ -387,7 +492,6 @@ def test_a_job_that_is_deleted_elsewhere_is_an_error(url, host):
     with socket_to(url) as socket:
         job_id = begin(socket, host)
         LipSync(url).delete(job_id)
-        while "progress" in (answer := json.loads(socket.recv(30))):
-            pass
+        answer = last_answer(socket)
     assert answer["error"]["code"] in ("JOB_NOT_FOUND", "CANCELLED")
     host.gate.set()
