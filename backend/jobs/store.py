@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -137,9 +137,9 @@ class JobStore:
 
     def renew(self, owner: str, lease_seconds: float) -> set[str]:
         """Prolong every lease of a worker, and give the jobs that are still its own."""
-        mine = select(Job).where(Job.lease_owner == owner).with_for_update()
+        mine = select(Job).where(Job.lease_owner == owner)
         with self._lock, self._database.writing() as session:
-            jobs = list(session.scalars(mine))
+            jobs = _locked(session, mine)
             for job in jobs:
                 job.renew(owner, lease_seconds)
         return {job.id for job in jobs}
@@ -151,11 +151,11 @@ class JobStore:
             is_dead: Whether the owner of a lease that still runs is known to be dead.
         """
         now = utc_now()
-        running = select(Job).where(Job.state == JobState.RUNNING).with_for_update()
+        running = select(Job).where(Job.state == JobState.RUNNING)
         with self._lock, self._database.writing() as session:
             orphans = [
                 job
-                for job in session.scalars(running)
+                for job in _locked(session, running)
                 if job.lease_owner is None
                 or job.lease_until is None
                 or job.lease_until < now
@@ -224,6 +224,11 @@ class JobStore:
     def _tell(self, job_id: str) -> None:
         for listener in self.on_change:
             listener(job_id)
+
+
+def _locked(session: Session, wanted: Select[Job]) -> list[Job]:
+    # In one order, because two that wait for each other's rows would wait for ever.
+    return list(session.scalars(wanted.order_by(Job.id).with_for_update()))
 
 
 def _as_id(job_id: str) -> str:

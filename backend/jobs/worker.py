@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from backend.gpu.hosts import GpuHosts, Place
@@ -16,7 +17,7 @@ from backend.jobs.job import Job
 from backend.jobs.owner import is_dead, new_owner
 from backend.jobs.steps import Steps, Task
 from backend.jobs.store import JobStore, LeaseLost
-from contracts.errors import Busy, JobNotFound, LipSyncError, RenderFailed
+from contracts.errors import Busy, Conflict, JobNotFound, LipSyncError, RenderFailed
 from contracts.jobs import JobState
 from contracts.lipsync import RenderReport
 
@@ -28,6 +29,9 @@ MAX_LOOKED_AT: Final = 500
 """So many waiting jobs are looked at for one that a free host can make."""
 POLL_SECONDS: Final = 1.0
 """How soon a job that another process accepted, and the end of a host's pause, is noticed."""
+PASSED_SECONDS: Final = 30.0
+"""Jobs that came so much later, twice that for each failure, pass one on which hosts failed."""
+MAX_DOUBLED: Final = 10
 FIRST_TROUBLE_SECONDS: Final = 5.0
 MAX_TROUBLE_SECONDS: Final = 60.0
 BUSY_SECONDS: Final = 5.0
@@ -135,8 +139,7 @@ class Worker:
         waiting = self._jobs.waiting(MAX_LOOKED_AT) if self._has_room() else []
         if waiting:
             self._hosts.ask()
-        # A job on which hosts fail, for whatever reason, must not keep them from the others.
-        waiting.sort(key=lambda job: self._num_faults[job.id])
+        waiting.sort(key=self._turn)
         for job in waiting:
             if not self._has_room():
                 return
@@ -148,6 +151,12 @@ class Worker:
                 )
             else:
                 self._give(job)
+
+    def _turn(self, job: Job) -> datetime:
+        """A job on which hosts fail, for whatever reason, lets others pass, but not for ever."""
+        num_faults = self._num_faults[job.id]
+        doubled = 2 ** min(num_faults, MAX_DOUBLED)
+        return job.queued_at + timedelta(seconds=PASSED_SECONDS * doubled if num_faults else 0)
 
     def _has_room(self) -> bool:
         with self._lock:
@@ -223,10 +232,11 @@ class Worker:
         except LeaseLost:
             log.info("job %s: no longer ours", job.id)
         except Exception as error:  # noqa: BLE001 - logged there
-            if self.stopping:
-                self._give_back(job.id)
-            elif stop.is_set():
+            self._look_whether_lost(job.id)
+            if self.stopping or stop.is_set():
                 log.info("job %s: stopped", job.id)
+                # Taken up again since it was to stop, it may be this worker's still.
+                self._give_back(job.id)
             else:
                 self._judge(job.id, error, place)
         else:
@@ -246,6 +256,10 @@ class Worker:
             place.failed(error)
             self._num_faults[job_id] += 1
             self._give_back(job_id, error.detail)
+        elif isinstance(
+            error, Conflict
+        ):  # an earlier worker of it has not heard yet that it lost it
+            self._give_back(job_id)
         elif is_trouble(error):
             self._give_back(job_id, "this computer can't store the video now")
             self._trouble(error)

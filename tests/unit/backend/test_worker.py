@@ -3,17 +3,19 @@
 import errno
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from backend.jobs import worker as worker_module
-from backend.jobs.job import Job
+from backend.jobs.job import Job, utc_now
 from backend.jobs.store import JobStore
 from backend.jobs.worker import MAX_DEATHS, Worker
 from contracts.errors import (
     Cancelled,
     CheckpointMissing,
+    Conflict,
     EngineBusy,
     EngineError,
     GpuAnswerBroken,
@@ -287,10 +289,28 @@ def test_a_job_on_which_its_host_always_fails_lets_the_others_pass(store, work):
     assert store.get("a").state in (JobState.QUEUED, JobState.RUNNING)
 
 
+def test_a_job_on_which_a_host_failed_is_not_passed_for_ever(store, work):
+    store.update("b", lambda job: setattr(job, "queued_at", utc_now() + timedelta(minutes=2)))
+    order, faults = [], Faults(GpuAnswerBroken("the line is dead"))
+
+    def make(task):
+        order.append(task.job.id)
+        faults(task)
+
+    work(make)
+    wait_for(store, "b")
+    assert order == ["a", "a", "b"]
+
+
 def test_a_busy_host_is_left_alone_and_has_not_failed(store, hosts, work):
     work(Faults(EngineBusy("busy", retry_after_seconds=7), EngineBusy("busy")))
     assert wait_for(store, "a").attempts == ()
     assert {"busy 7", "busy 5.0"} <= set(hosts.notes)
+
+
+def test_a_job_whose_video_an_earlier_worker_still_writes_is_tried_again(store, work):
+    work(Faults(Conflict("another process writes this job's video")))
+    assert wait_for(store, "a").attempts == ()
 
 
 def test_an_unforeseen_fault_fails_the_job_alone_and_tells_no_secrets(store, work):
@@ -434,6 +454,19 @@ def test_what_another_process_cancels_is_noticed_at_the_next_change(database, st
     assert store.get("a").state == JobState.CANCELLED
 
 
+def test_what_breaks_because_another_process_deleted_the_job_is_no_fault(
+    database, store, work, caplog
+):
+    def make(task):
+        if task.job.id == "a":
+            JobStore(database, max_queue=9).delete("a")
+            raise FileNotFoundError("its folder")
+
+    work(make)
+    wait_for(store, "b")
+    assert "nobody foresaw" not in caplog.text
+
+
 def test_what_another_process_cancels_is_noticed_when_the_lease_is_renewed(database, store, work):
     began = threading.Event()
 
@@ -500,6 +533,25 @@ def test_a_job_taken_up_again_is_not_made_twice_at_once(store, work):
     store.update("a", Job.cancel)
     store.update("a", Job.retry)
     gate.set()
+    wait_for(store, "a")
+
+
+def test_a_job_cancelled_and_taken_up_again_while_it_is_claimed_is_made(store, work, monkeypatch):
+    claim, once = store.claim, [True]
+
+    def claim_late(job_id, *lease):
+        if job_id == "a" and once:
+            once.clear()
+            store.update("a", Job.cancel)
+            store.update("a", Job.retry)
+        return claim(job_id, *lease)
+
+    def make(task):
+        if task.stop.is_set():
+            raise Cancelled("stopped")
+
+    monkeypatch.setattr(store, "claim", claim_late)
+    work(make, lease_seconds=1000)
     wait_for(store, "a")
 
 
