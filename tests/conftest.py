@@ -1,5 +1,6 @@
 import importlib
 import os
+import signal
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -14,6 +15,13 @@ def no_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPU_WEIGHTS_DIR", str(tmp_path_factory.mktemp("no_weights")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Shells start what runs in the background deaf to Ctrl-C, and so would be all it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
