@@ -36,7 +36,7 @@ _URL = re.compile(r"[!-\[\]-~]{1,2000}")
 
 
 class Delivery(Base):
-    """What is to be posted, and how often that was tried."""
+    """What is to be posted, and how often that was tried; gone once it has arrived or is given up."""
 
     __tablename__ = "webhook_deliveries"
 
@@ -45,10 +45,8 @@ class Delivery(Base):
     url: Mapped[str]
     body: Mapped[str] = mapped_column(Text)
     num_tries: Mapped[int] = mapped_column(default=0)
-    next_try_at: Mapped[datetime | None] = mapped_column(index=True)
-    """UTC; None once it has arrived or was given up."""
-    delivered_at: Mapped[datetime | None]
-    last_error: Mapped[str] = mapped_column(default="")
+    next_try_at: Mapped[datetime] = mapped_column(index=True)
+    """UTC."""
 
 
 class Webhooks:
@@ -176,25 +174,19 @@ class Webhooks:
         with self._database.writing() as session:
             delivery = session.get_one(Delivery, delivery_id)
             delivery.num_tries += 1
-            delivery.last_error = error
-            receiver = urlsplit(delivery.url).hostname
-            if not error:
-                delivery.delivered_at = self._now()
-                log.info("job %s: %s was told of its end", delivery.job_id, receiver)
+            # Not all of the address: it may hold a token.
+            who = f"job {delivery.job_id}: {urlsplit(delivery.url).hostname}"
             if error and not hopeless and delivery.num_tries <= len(RETRY_SECONDS):
                 pause = RETRY_SECONDS[delivery.num_tries - 1]
                 delivery.next_try_at = self._now() + timedelta(seconds=pause)
+                log.info("%s is told again in %d s: %s", who, pause, error)
                 return
             if error:
-                log.warning(
-                    "job %s: %s was not told of its end, after %d tries: %s",
-                    delivery.job_id,
-                    receiver,
-                    delivery.num_tries,
-                    error,
-                )
-            delivery.next_try_at = None
-            delivery.body = ""  # nobody will send it again
+                tries = delivery.num_tries
+                log.warning("%s was not told of its end, after %d tries: %s", who, tries, error)
+            else:
+                log.info("%s was told of its end", who)
+            session.delete(delivery)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC).replace(tzinfo=None)

@@ -64,7 +64,5 @@ def upgrade() -> None:
         sa.Column("url", sa.String(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("num_tries", sa.Integer(), nullable=False),
-        sa.Column("next_try_at", sa.DateTime(), index=True),
-        sa.Column("delivered_at", sa.DateTime()),
-        sa.Column("last_error", sa.String(), nullable=False),
+        sa.Column("next_try_at", sa.DateTime(), nullable=False, index=True),
     )
