@@ -128,7 +128,7 @@ class Rendering:
                 self._endure(error)
 
     def _begin(self) -> requests.Response:
-        """An answer whose records belong to the fragments."""
+        """An answer that goes on with the fragments, or begins new ones."""
         while True:
             self._check_stop()
             answer = self._resume() if self._resumable else None
@@ -138,16 +138,10 @@ class Rendering:
                 answer.close()
                 raise no_gpu_host(self._line.url)
             self._reached = True
-            if render_id == self._fragments.render_id:
-                self._resumable = True
+            if not self._resumable or render_id == self._fragments.render_id:
                 return answer
-            if self._resumable:
-                answer.close()
-                self._restart("the GPU host has begun the render anew")
-                continue
-            self._fragments.start_over(render_id, self._line.url)
-            self._resumable = True
-            return answer
+            answer.close()
+            self._restart("the GPU host has begun the render anew")
 
     def _resume(self) -> requests.Response | None:
         """The render from where the fragments end; None when the host does not know it."""
@@ -235,6 +229,10 @@ class Rendering:
             self._line.ask("DELETE", f"/render/{self._order.key}")
 
     def _follow(self, answer: requests.Response) -> Iterator[Framed]:
+        render_id = answer.headers["Render-Id"]
+        if render_id != self._fragments.render_id:
+            self._fragments.start_over(render_id, self._line.url)
+        self._resumable = True
         with gpu_errors(self._line.url):
             # A chunk is what one read of the socket gives, so that records come without delay.
             records = decode_records(answer.iter_content(chunk_size=None))

@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from requests_toolbelt import MultipartEncoder
 
 from backend.gpu import rendering
 from backend.gpu.client import GpuClient
@@ -167,7 +168,7 @@ def test_a_connection_that_stalls_without_closing_is_gone_on_with(
     monkeypatch.setattr(rendering, "UPLOAD_PATIENCE", 1e6)
     host.gate, host.gate_after = threading.Event(), 6
     stop = Pausing(host.gate.set, proxy.go_on)
-    records = render(proxy.url, stop, stall_seconds=0.2)
+    records = render(proxy.url, stop, stall_seconds=1.0)
     seen = list(itertools.islice(records, 6))
     proxy.stall()
     assert_whole([*seen, *records], fragments)
@@ -188,7 +189,7 @@ def test_a_host_that_refuses_for_a_while_is_waited_for(render, fragments, host, 
 
 @pytest.mark.parametrize(("trouble", "error"), [("refuse", GpuUnreachable), ("stall", GpuTimeout)])
 def test_patience_ends_and_the_next_call_goes_on(render, fragments, host, proxy, trouble, error):
-    records = render(proxy.url, timeout_seconds=0.0, stall_seconds=0.2)
+    records = render(proxy.url, timeout_seconds=0.0, stall_seconds=1.0)
     host.gate, host.gate_after = threading.Event(), 6
     seen = list(itertools.islice(records, 6))
     getattr(proxy, trouble)()
@@ -345,6 +346,46 @@ def test_a_stop_reaches_who_waits_for_a_stalled_connection(render, host, proxy):
     stop.detach()
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_a_stop_reaches_who_uploads_to_a_host_that_does_not_read(render, media, proxy, monkeypatch):
+    media.speech.write_bytes(bytes(30_000_000))  # more than the buffers between here and there hold
+    stop, uploading = Stop(), threading.Event()
+    read = MultipartEncoder.read
+
+    def reading(body, size=-1):
+        uploading.set()
+        return read(body, size)
+
+    monkeypatch.setattr(MultipartEncoder, "read", reading)
+    proxy.stall()
+
+    def upload():
+        with pytest.raises(Cancelled):
+            list(render(proxy.url, stop, stall_seconds=1e6))
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    assert uploading.wait(20)
+    stop.detach()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_no_connection_is_left_open_where_the_fragments_can_not_be_kept(
+    render, fragments, host, monkeypatch
+):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(fragments, "start_over", full)
+    host.gate = threading.Event()
+    with pytest.raises(OSError, match="no space") as fault:
+        list(render())
+    deadline = time.monotonic() + 20
+    while host._connections:
+        assert time.monotonic() < deadline
+    assert fault  # held until here, and with it what it refers to
 
 
 def test_a_stop_reaches_through_a_proxy_of_the_environment(render, host, monkeypatch):
