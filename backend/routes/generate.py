@@ -195,7 +195,9 @@ async def _ended(job_id: str, request: Request, services: Services) -> JobView:
                 raise from_body(view.error.model_dump(), view.error.status)
             if view.state is JobState.SUCCEEDED:
                 return view
-            if view.state is JobState.CANCELLED or await request.is_disconnected():
+            if view.state is JobState.CANCELLED:
+                raise Cancelled(f"job {job_id} was cancelled")
+            if await request.is_disconnected():
                 raise Cancelled(f"nobody waits for job {job_id} any more")
             if services.worker.stopping:
                 raise Busy(f"the backend was stopped; job {job_id} goes on when it runs again")

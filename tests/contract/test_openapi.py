@@ -143,6 +143,18 @@ def check(case, response):
         assert int(response.headers["retry-after"][0]) > 0
 
 
+def test_every_door_is_there_and_no_other():
+    assert set(_operations) == {
+        *("POST /generate-from-text", "POST /generate-from-audio", "GET /jobs"),
+        *("GET /jobs/{job_id}", "DELETE /jobs/{job_id}"),
+        *("POST /jobs/{job_id}/cancel", "POST /jobs/{job_id}/retry"),
+        *(f"GET /jobs/{{job_id}}/{what}" for what in ("events", "stream", "video", "poster")),
+        *("GET /gpu-hosts", "POST /gpu-hosts", "DELETE /gpu-hosts/{host_id}"),
+        *("GET /voices", "GET /engines", "GET /errors", "GET /version", "GET /metrics"),
+        *("GET /health/live", "GET /health/ready"),
+    }
+
+
 def test_every_operation_says_what_it_is_for_and_which_problems_it_has():
     for label, operation in _operations.items():
         described = operation.definition.raw

@@ -1,6 +1,8 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 
 import av
 import pytest
@@ -96,19 +98,25 @@ def test_who_prefers_not_to_wait_gets_the_job_at_once(url, host):
 
 def test_a_caller_who_hangs_up_does_not_lose_the_job(url, host):
     host.gate = threading.Event()
-    caller = threading.Thread(target=ask_and_go, args=[url])
-    caller.start()
-    assert host.began.wait(20)
-    caller.join()
+    form = {"image": photo(), "text": (None, "Hello.")}
+    asked = requests.Request("POST", url, files=form).prepare()
+    with closing(HTTPConnection(url.removeprefix("http://"))) as caller:
+        caller.request("POST", "/generate-from-text", asked.body, dict(asked.headers))
+        assert host.began.wait(20)
     job_id = host.headers[0]["Idempotency-Key"]
     host.gate.set()
     assert LipSync(url).wait(job_id, 20).state is JobState.SUCCEEDED
 
 
-def ask_and_go(url):
-    form = {"image": photo(), "text": (None, "Hello.")}
-    with pytest.raises(requests.Timeout):
-        requests.post(url + "/generate-from-text", files=form, timeout=(5, 0.3))
+def test_a_caller_whose_job_is_cancelled_is_told_so(url, host):
+    host.gate = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(from_text, url)
+        assert host.began.wait(20)
+        job_id = host.headers[0]["Idempotency-Key"]
+        LipSync(url).cancel(job_id)
+        said = answer.result(20).json()
+    assert (said["code"], said["detail"]) == ("CANCELLED", f"job {job_id} was cancelled")
 
 
 def test_a_full_queue_asks_to_come_back_and_keeps_nothing(url, host, tmp_path):
