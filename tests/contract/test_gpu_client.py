@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,26 @@ from backend.gpu.client import GpuClient
 from backend.gpu.rendering import RenderOrder
 from backend.gpu.stop import Stop
 from backend.gpu.transport import Line
-from backend.staging.fragments import Fragments
+from backend.staging.fragments import Fragments, FragmentsReader
 from backend.staging.store import JobMedia
-from contracts.errors import Cancelled, GpuHostDied
+from contracts.errors import Cancelled, GpuHostDied, GpuRefused, NoFaceFound
 from contracts.lipsync import LipSyncOptions
-from contracts.records import EndRecord, InitRecord, MediaRecord, ProgressRecord, Record
+from contracts.marks import PhonemeMark
+from contracts.records import (
+    EndRecord,
+    EventRecord,
+    InitRecord,
+    MediaRecord,
+    ProgressRecord,
+    Record,
+)
 from gpu_service.app import create_app
 from gpu_service.settings import Settings
 from tests.fakes.gated_engine import HeldEngine
 from tests.fakes.proxy import Proxy, proxy_before
 from tests.fakes.serving import serving
 from tests.host_calls import FAKES, PORTRAIT, health, num_pictures, wait_until
-from tests.media import tone, wav
+from tests.media import picture, saved, tone, wav
 
 SPEECH = wav(tone(6.0, 16_000), 16_000)
 NUM_FRAMES = 150
@@ -94,6 +103,36 @@ def undisturbed(url: str, folder: Path, key: str) -> bytes:
 
 def media_seqs(records: list[Record]) -> list[int]:
     return [each.seq for each in records if isinstance(each, InitRecord | MediaRecord)]
+
+
+def test_what_the_client_gets_is_a_video(
+    host: str, media: JobMedia, fragments: Fragments, tmp_path: Path
+) -> None:
+    marked = replace(order(media), marks=[PhonemeMark(start=0.0, end=0.1, phoneme="a")])
+    records = [each.record for each in client(host).render(marked, fragments, Stop(), unexpected)]
+    assert records[0] == EventRecord(name="engine", value="held")
+    assert isinstance(records[-1], EndRecord)
+    assert num_pictures(fragments.path.read_bytes()) == NUM_FRAMES
+    assert FragmentsReader(media).codecs().startswith("avc1.")
+    media.face.write_bytes(saved(picture(300, 300), "PNG"))
+    other = JobMedia(tmp_path / "other")
+    other.folder.mkdir()
+    with Fragments(other) as others, pytest.raises(NoFaceFound):
+        # With the same key: what the host still keeps under it is of no more use.
+        list(client(host).render(order(media), others, Stop(), unexpected))
+
+
+def test_the_host_tells_how_it_does(host: str) -> None:
+    told = client(host).health()
+    assert (told.device, told.renders_max, told.renders_waiting) == ("cpu", 1, 0)
+    assert set(told.engines_ready) == set(FAKES)
+    assert {status.info.name for status in client(host).engines()} == set(FAKES)
+
+
+def test_a_wrong_token_is_told_as_such() -> None:
+    settings = Settings(token="canary-7f3a")
+    with serving(create_app(settings, FAKES)) as url, pytest.raises(GpuRefused):
+        client(url).engines()
 
 
 def test_a_line_that_breaks_again_and_again_changes_nothing_of_the_video(
