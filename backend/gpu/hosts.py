@@ -94,6 +94,7 @@ class GpuHosts:
         self.draw = draw
         self._hosts: dict[str, Host] = {}
         self._changed = threading.Condition()
+        self._rereading = threading.Lock()
         self.on_news: list[Callable[[], None]] = []
         """Called when a host may have room that had none, from any thread."""
         if fixed is not None:
@@ -146,10 +147,7 @@ class GpuHosts:
                 "BACKEND_GPU_URL names this GPU host", hint="Change the setting and restart."
             )
         self._added.remove(host_id)
-        self.change(lambda _: self._drop(host_id))
-
-    def _drop(self, host_id: str) -> None:
-        self._hosts.pop(host_id, None)
+        self._reread()
 
     def look(self) -> None:
         """Ask those that were not asked lately, also failing ones, and wait for a moment."""
@@ -197,14 +195,15 @@ class GpuHosts:
 
     def _reread(self) -> None:
         """See what was added and removed, perhaps by another process."""
-        rows = self._added.rows()
-        with self._changed:
-            there = {FIXED_ID, *(row.id for row in rows)}
-            for gone in self._hosts.keys() - there:
-                del self._hosts[gone]
-            for row in rows:
-                if row.id not in self._hosts:
-                    self._hosts[row.id] = self._host(row.id, row.name, row.url, row.token)
+        # One at a time, else a slow one would undo what has changed since it read the rows.
+        with self._rereading:
+            rows = {row.id: row for row in self._added.rows()}
+            with self._changed:
+                for gone in self._hosts.keys() - {FIXED_ID, *rows}:
+                    del self._hosts[gone]
+                for row in rows.values():
+                    if row.id not in self._hosts:
+                        self._hosts[row.id] = self._host(row.id, row.name, row.url, row.token)
 
     def _host(self, host_id: str, name: str, url: str, token: str) -> Host:
         client = GpuClient(url, token, self._timeout_seconds)

@@ -397,6 +397,36 @@ def test_added_hosts_are_used_at_once_and_by_every_backend(database, world):
     assert [view.name for view in other.hosts.views()] == ["a", "b"]
 
 
+@pytest.mark.parametrize("change", ["add", "remove"])
+def test_a_look_that_began_before_a_change_does_not_undo_it(world, monkeypatch, change):
+    if change == "remove":
+        world.add("b")
+    rows, done, changes = AddedHosts.rows, threading.Event(), []
+
+    def changing():
+        if change == "add":
+            world.add("b")
+        else:
+            world.hosts.remove(next(iter(world.hosts._hosts.keys() - {FIXED_ID})))
+        done.set()
+
+    def rows_of_before(added):
+        found = rows(added)
+        if not changes:
+            changes.append(threading.Thread(target=changing))
+            changes[0].start()
+            done.wait(0.3)  # only if the look does not keep it from that
+        return found
+
+    monkeypatch.setattr(AddedHosts, "rows", rows_of_before)
+    world.hosts.ask()
+    assert done.wait(20)
+    changes[0].join()
+    assert [host.name for host in world.hosts._hosts.values()] == (
+        ["a", "b"] if change == "add" else ["a"]
+    )
+
+
 def test_a_removed_host_gets_no_more_jobs_and_ends_those_that_it_has(world):
     world["b"].answers = [engine(real_time=9)]
     world["b"].max = 2
