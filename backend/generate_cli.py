@@ -51,6 +51,8 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
     try:
         with _interruptible_after():
             job = studio.submit(options.face, text=options.text, speech=options.speech, **fields)
+        # Who loses this command finds its job under /jobs.
+        sys.stderr.write(f"Job {job.id}\n")
         for view in studio.events(job.id):
             bar.show(view.stage, view.progress, view.seconds_left, view.reason)
         bar.close()

@@ -1,5 +1,6 @@
 """How a job gets on, for a person who waits at a terminal or reads a log."""
 
+import shutil
 import sys
 from typing import Final, TextIO
 
@@ -33,12 +34,16 @@ class ProgressBar:
         self, stage: JobStage, progress: float, seconds_left: float | None = None, reason: str = ""
     ) -> None:
         """The job has come so far; `reason` says why it waits."""
+        if stage is JobStage.DONE and progress < 1:  # whoever knows why says so
+            return
         words = f"{_STAGES[stage]}: {reason}" if reason else _STAGES[stage]
         left = f", {_minutes(seconds_left)} left" if seconds_left is not None else ""
         if self._changes:
             full = round(progress * WIDTH)
             bar = "#" * full + "." * (WIDTH - full)
-            self._write(f"\r\x1b[K[{bar}] {progress:4.0%}  {words}{left}")
+            line = f"[{bar}] {progress:4.0%}  {words}{left}"
+            # A line that wraps would stay there each time that it is drawn.
+            self._write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
             self._drawn = True
         elif (said := f"{words} {int(progress * 10)}") != self._said:
             self._said = said

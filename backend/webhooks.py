@@ -36,7 +36,7 @@ _URL = re.compile(r"[!-\[\]-~]{1,2000}")
 
 
 class Delivery(Base):
-    """What is to be posted, and how often that was tried; gone once it has arrived or is given up."""
+    """What is to be posted, and how often that was tried; gone once it arrived or is given up."""
 
     __tablename__ = "webhook_deliveries"
 

@@ -67,9 +67,12 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
     token = settings.token.get_secret_value()
     answer = _ask(options.url, token, message)
     if "error" in answer:
-        raise from_body(answer["error"], 0)
+        error = answer["error"]
+        body = error if isinstance(error, dict) else {"detail": error}
+        raise from_body(body, body.get("status", 500))
     _write(options.output, answer["video_base64"])
-    sys.stdout.write(f"{options.output}: job {answer['job_id']}\n")
+    job = f": job {answer['job_id']}" if "job_id" in answer else ""
+    sys.stdout.write(f"{options.output}{job}\n")
     return 0
 
 

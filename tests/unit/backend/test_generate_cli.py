@@ -59,6 +59,7 @@ def test_a_text_becomes_a_video_in_a_file(url, host, capsys):
     out, err = capsys.readouterr()
     assert "out.mp4: 1.00 s by counting" in out
     assert "100%  Done" in err
+    assert LipSync(url, TOKEN).jobs().jobs[0].id in err
     assert present() == ["face.jpg", "out.mp4", "speech.wav"]
 
 

@@ -9,7 +9,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_one_line_changes():
+def test_on_a_terminal_one_line_changes(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     terminal = Terminal()
     bar = ProgressBar(terminal)
     bar.show(JobStage.WAITING, 0.0, reason="no GPU host answers")
@@ -19,6 +20,19 @@ def test_on_a_terminal_one_line_changes():
     first, second = terminal.getvalue().split("\r\x1b[K")[1:]
     assert first == f"[{'.' * 24}]   0%  Waiting for its turn: no GPU host answers"
     assert second == f"[{'#' * 12}{'.' * 12}]  50%  Moving the mouth, 1 min 12 s left\n"
+
+
+def test_the_line_is_never_wider_than_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    ProgressBar(terminal).show(JobStage.WAITING, 0.0, reason="no GPU host answers")
+    assert terminal.getvalue() == f"\r\x1b[K[{'.' * 24}]   0%  Waitin"
+
+
+def test_an_end_without_a_video_is_left_to_who_knows_why():
+    file = io.StringIO()
+    ProgressBar(file).show(JobStage.DONE, 0.4)
+    assert file.getvalue() == ""
 
 
 def test_in_a_log_a_line_is_written_for_each_stage_and_each_tenth():

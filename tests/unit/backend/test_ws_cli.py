@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import sys
 import threading
 from contextlib import contextmanager
@@ -169,7 +170,10 @@ def socket_that(behave):
         ("{}", "none of a base64 socket"),
         ('{"progress": 5}', "none of a base64 socket"),
         ('{"video_base64": "!", "job_id": "a"}', "no base64"),
+        ('{"video_base64": 5}', "no base64"),
         ('{"error": {"detail": "odd"}}', "odd"),
+        ('{"error": "odd"}', "odd"),
+        ('{"error": null}', "answered"),
     ],
 )
 def test_an_answer_of_another_kind_is_told(said_by_server, told, capsys):
@@ -181,6 +185,17 @@ def test_an_answer_of_another_kind_is_told(said_by_server, told, capsys):
         assert run(url, "face.jpg", "speech.wav", "out.mp4") == 1
     assert told in capsys.readouterr().err
     assert written() == []
+
+
+def test_an_older_servers_answer_that_names_no_job_is_taken(capsys):
+    def behave(socket):
+        socket.recv()
+        socket.send(json.dumps({"video_base64": b64(b"video")}))
+
+    with socket_that(behave) as url:
+        assert run(url, "face.jpg", "speech.wav", "out.mp4") == 0
+    assert Path("out.mp4").read_bytes() == b"video"
+    assert capsys.readouterr().out == "out.mp4\n"
 
 
 @pytest.mark.parametrize(
