@@ -60,7 +60,7 @@ def test_a_server_that_is_gone_is_said_and_the_work_goes_on_when_it_is_back(
 ) -> None:
     running(fake)
     page.goto(f"{pages}/jobs/job")
-    expect(page.get_by_role("progressbar")).to_be_visible()
+    fake.jobs.wait_for_follower()
     page.route("**/jobs/job.json", lambda route: route.abort())
     page.route("**/jobs/job/events", lambda route: route.abort())
     fake.jobs.hang_up()
@@ -74,6 +74,7 @@ def test_a_server_that_is_gone_is_said_and_the_work_goes_on_when_it_is_back(
 def test_a_backend_that_is_gone_is_said(page: Page, pages: str, fake: FakeBackend) -> None:
     running(fake)
     page.goto(f"{pages}/jobs/job")
+    fake.jobs.wait_for_follower()
     error = UpstreamError("no backend answers", hint="Start the backend.").body()
     for address in ("**/jobs/job.json", "**/jobs/job/events"):
         page.route(address, lambda route: route.fulfill(status=503, body=error.model_dump_json()))

@@ -344,7 +344,7 @@ def test_watching_holds_no_more_connections_than_a_browser_has(
 ) -> None:
     start(clip(6), 2)
     wait(page, "v.currentTime > 0.3")
-    assert fake.num_listeners == 1
+    assert fake.jobs.num_followers == 1
     assert fake.streams["job"].num_readers == 1
     # Four of the six that a browser opens to one host are left.
     states = page.evaluate(

@@ -108,8 +108,6 @@ class FakeBackend:
         """What was sent to add hosts."""
         self.no_events = False
         """Whether events are refused, as by something on the way that does not know them."""
-        self.num_listeners = 0
-        """Requests for events that are open now."""
         self.forms: list[dict[str, str | bytes]] = []
         """Submitted fields; a file as its bytes."""
         self.headers: list[dict[str, str]] = []
@@ -213,16 +211,9 @@ class FakeBackend:
         )
 
     def _told(self, job_id: str, version: int | None) -> Iterator[str]:
-        self.num_listeners += 1
-        try:
-            yield ": here\n\n"
-            while job := self.jobs.after(job_id, version):
-                version = job.version
-                yield f"event: job\nid: {version}\ndata: {job.model_dump_json()}\n\n"
-                if job.state.final:
-                    return
-        finally:
-            self.num_listeners -= 1
+        yield ": here\n\n"
+        for job in self.jobs.follow(job_id, version):
+            yield f"event: job\nid: {job.version}\ndata: {job.model_dump_json()}\n\n"
 
     def _stream(self, job_id: str) -> Response:
         job = self._known(job_id)
@@ -334,15 +325,19 @@ def serve(backend: FakeBackend) -> Iterator[FakeBackend]:
     server = make_server(
         "127.0.0.1", 0, backend.app(), threaded=True, request_handler=_RequestHandler
     )
+    server.daemon_threads = False  # so that closing waits for them
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     backend.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield backend
     finally:
+        backend.jobs.close()
+        for stream in backend.streams.values():
+            stream.break_off()
+            stream.end()
         server.shutdown()
         thread.join()
-        server.server_close()
 
 
 def _list(models: Sequence[BaseModel]) -> Response:

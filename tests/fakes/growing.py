@@ -15,6 +15,9 @@ class Jobs(dict[str, JobView]):
         super().__init__()
         self._changed = threading.Condition()
         self._hung_up = 0
+        self._closed = False
+        self.num_followers = 0
+        """Those who follow a job now."""
 
     def __setitem__(self, job_id: str, job: JobView) -> None:
         with self._changed:
@@ -35,27 +38,52 @@ class Jobs(dict[str, JobView]):
             del self[job_id]
             self._changed.notify_all()
 
+    def wait_for_follower(self) -> None:
+        """Until someone follows a job."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.num_followers, PATIENCE_SECONDS)
+
     def hang_up(self) -> None:
-        """Cut off everyone who waits for a change."""
+        """Cut off everyone who follows a job now."""
         with self._changed:
             self._hung_up += 1
             self._changed.notify_all()
 
-    def after(self, job_id: str, version: int | None) -> JobView | None:
-        """The job, once it has another version than this; None when it does not come."""
+    def close(self) -> None:
+        """Cut off everyone, now and for good."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def follow(self, job_id: str, version: int | None) -> Iterator[JobView]:
+        """The job whenever it has another version than this, until it has ended or is gone."""
         with self._changed:
             hung_up = self._hung_up
-            self._changed.wait_for(
-                lambda: (
-                    job_id not in self
-                    or self[job_id].version != version
-                    or self._hung_up != hung_up
-                ),
-                PATIENCE_SECONDS,
-            )
-            if self._hung_up != hung_up:
-                raise ConnectionResetError("told to hang up")
-            return self.get(job_id)
+            self.num_followers += 1
+            self._changed.notify_all()
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: (
+                            job_id not in self
+                            or self[job_id].version != version  # noqa: B023
+                            or self._closed
+                            or self._hung_up != hung_up
+                        ),
+                        PATIENCE_SECONDS,
+                    )
+                    if self._closed or self._hung_up != hung_up:
+                        raise ConnectionResetError("told to hang up")
+                    if (job := self.get(job_id)) is None or job.version == version:
+                        return
+                version = job.version
+                yield job
+                if job.state.final:
+                    return
+        finally:
+            with self._changed:
+                self.num_followers -= 1
 
 
 class Drip:
@@ -91,9 +119,10 @@ class Drip:
 
     def read(self) -> Iterator[bytes]:
         """What a reader gets."""
-        position, broken = 0, self._broken
-        self.num_served += 1
-        self.num_readers += 1
+        with self._changed:
+            position, broken = 0, self._broken
+            self.num_served += 1
+            self.num_readers += 1
         try:
             while True:
                 with self._changed:
@@ -113,4 +142,5 @@ class Drip:
                     position += len(chunks)
                 yield from chunks
         finally:
-            self.num_readers -= 1
+            with self._changed:
+                self.num_readers -= 1

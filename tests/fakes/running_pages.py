@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from waitress import wasyncore
+
 from frontend.__main__ import create_server
 from frontend.settings import Settings
 
@@ -33,6 +35,8 @@ def _stop(server: Any) -> None:
     hung_up = threading.Event()
 
     def hang_up() -> None:
+        # First, so that nobody comes in behind.
+        wasyncore.dispatcher.close(server)
         for connection in list(server.active_channels.values()):
             connection.handle_close()
         hung_up.set()

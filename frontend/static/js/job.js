@@ -12,7 +12,7 @@ const job = document.getElementById("job");
 const stage = job.querySelector("[data-stage]");
 const said = document.getElementById("said");
 const address = job.dataset.address;
-const openedAt = performance.now();
+let loadedAt = performance.now();
 const openedWith = JSON.parse(job.querySelector("[data-view]").textContent);
 // Only the job that was made from the kept face shows it.
 const draft = await kept(address);
@@ -21,8 +21,6 @@ let shown = openedWith;
 let newest = openedWith;
 let player = null;
 let renewing = null;
-// The number of the stream that a retry has made void.
-let passed = 0;
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const parts = () => job.querySelector("[data-parts]");
@@ -36,7 +34,7 @@ function seconds(value) {
 
 function tick() {
   const clock = job.querySelector("[data-clock]");
-  const spent = Number(job.dataset.elapsed) + (performance.now() - openedAt) / 1000;
+  const spent = Number(job.dataset.elapsed) + (performance.now() - loadedAt) / 1000;
   if (clock) clock.textContent = seconds(spent);
 }
 
@@ -70,6 +68,8 @@ async function freshPage() {
       const answer = await fetch(address);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       if (page.getElementById("job")) return page;
+      // Deleted meanwhile: the page that says so.
+      if (answer.status === 404) location.reload();
     } catch {
       // Said by what follows the job.
     }
@@ -82,6 +82,8 @@ async function renew() {
     const page = await freshPage();
     const fresh = page.getElementById("job");
     const view = JSON.parse(fresh.querySelector("[data-view]").textContent);
+    job.dataset.elapsed = fresh.dataset.elapsed;
+    loadedAt = performance.now();
     const open = Boolean(parts().querySelector("details[open]"));
     const focused = parts().contains(document.activeElement);
     parts().replaceWith(fresh.querySelector("[data-parts]"));
@@ -95,12 +97,12 @@ async function renew() {
     if (view.version > newest.version) newest = view;
     offer();
   }
+  showProgress(newest);
   watch(newest);
 }
 
 function change(view) {
   newest = view;
-  showProgress(view);
   renewing ??= renew().finally(() => (renewing = null));
 }
 
@@ -112,7 +114,7 @@ function showFace() {
 
 /** Play what there is of a video that is being made. */
 function watch(view) {
-  if (!player && view.stream > passed && !isFinal(view) && canPlayLive()) {
+  if (!player && view.stream && !isFinal(view) && canPlayLive()) {
     player = new Player(stage, { stream: `${address}/stream`, video: `${address}/video` });
   }
   player?.tell(view);
@@ -153,10 +155,7 @@ const events = new JobEvents(address, change, showTrouble);
 
 actInPlace(async (act, form, body) => {
   if (act === "delete") return location.assign(body.location);
-  if (act === "retry") {
-    passed = body.stream;
-    events.follow();
-  }
+  if (act === "retry") events.follow();
   change(body);
   await renewing;
 });
