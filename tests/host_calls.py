@@ -1,7 +1,6 @@
 """Calls of a GPU host, as its callers make them."""
 
 import io
-from collections.abc import Callable
 from typing import Any
 
 import av
@@ -26,14 +25,6 @@ TIMEOUT = 60
 def health(url: str) -> dict[str, Any]:
     answer: dict[str, Any] = requests.get(f"{url}/health", timeout=TIMEOUT).json()
     return answer
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Ask again and again; each condition here asks a server, which paces it."""
-    for _ in range(20_000):
-        if condition():
-            return
-    raise AssertionError("it never came true")
 
 
 def post(

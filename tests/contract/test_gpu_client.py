@@ -32,8 +32,9 @@ from gpu_service.settings import Settings
 from tests.fakes.gated_engine import HeldEngine
 from tests.fakes.proxy import Proxy, proxy_before
 from tests.fakes.serving import serving
-from tests.host_calls import FAKES, PORTRAIT, health, num_pictures, wait_until
+from tests.host_calls import FAKES, PORTRAIT, health, num_pictures
 from tests.media import picture, saved, tone, wav
+from tests.processes import wait_until
 
 SPEECH = wav(tone(6.0, 16_000), 16_000)
 NUM_FRAMES = 150

@@ -40,9 +40,9 @@ from tests.host_calls import (
     post,
     problem,
     records_of,
-    wait_until,
 )
 from tests.media import media_file, picture, saved, tone, wav
+from tests.processes import wait_until
 
 KNOWN = FAKES | {
     "absent": "gpu_service.no_such_module:Engine",
