@@ -1,4 +1,5 @@
 import io
+import os
 
 import pytest
 import requests
@@ -143,6 +144,18 @@ def test_expired_media_are_gone_while_their_job_stays(backend):
         answer = requests.get(f"{backend.url}/jobs/{job_id}/{what}")
         assert code_of(answer) == (410, "MEDIA_EXPIRED")
     assert requests.get(f"{backend.url}/jobs/{job_id}").json()["expired"] is True
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, a file that is read can't be removed")
+def test_a_download_that_has_begun_ends_well_though_its_video_is_removed(backend):
+    job_id = backend.finished(b"init")
+    whole = bytes(30_000_000)  # more than the buffers between here and there hold
+    backend.media(job_id).video.write_bytes(whole)
+    with requests.get(f"{backend.url}/jobs/{job_id}/video", stream=True) as answer:
+        begin = answer.raw.read(10)
+        assert requests.delete(f"{backend.url}/jobs/{job_id}").status_code == 204
+        assert not backend.media(job_id).folder.exists()
+        assert begin + answer.raw.read() == whole
 
 
 def test_a_poster_is_a_small_picture(backend):
