@@ -114,7 +114,8 @@ class GpuClient:
 
         Yields:
             Progress, events, and what was new to the fragments, at last an EndRecord; that alone
-            where the fragments are complete already.
+            where the fragments are complete already. An event of ours, `LOST`, each time that the
+            connection is.
 
         Raises:
             LipSyncError: The host's own error; the next call has it render anew.

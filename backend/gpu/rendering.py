@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import requests
 from pydantic import TypeAdapter
@@ -37,6 +37,7 @@ from contracts.records import (
     RECORDS_MEDIA_TYPE,
     EndRecord,
     ErrorRecord,
+    EventRecord,
     Framed,
     InitRecord,
     MediaRecord,
@@ -59,6 +60,9 @@ KEPT_SECONDS = 15 * 60.0
 """A host may have forgotten a render that nobody asked for in so long a time."""
 TOLD_BEFORE = 2
 """The host begins each answer with the engine and the latest progress: these say nothing new."""
+
+LOST: Final = "lost"
+"""The event with which we ourselves tell that nothing comes now, by an error's code."""
 
 OnRestart = Callable[[GpuHostDied], None]
 _LOST = (GpuUnreachable, GpuTimeout, GpuAnswerBroken)
@@ -125,7 +129,9 @@ class Rendering:
                     yield from self._follow(answer)
                 return
             except _LOST as error:
-                self._endure(error)
+                seconds = self._endure(error)
+                yield Framed(EventRecord(name=LOST, value=error.code))
+                self._stop.wait(seconds)
 
     def _begin(self) -> requests.Response:
         """An answer that goes on with the fragments, or begins new ones."""
@@ -266,8 +272,8 @@ class Rendering:
         self._lost_since = None
         self._pause = self._patience.pause_seconds
 
-    def _endure(self, error: LipSyncError) -> None:
-        """Wait before the next try; raises when there should be none."""
+    def _endure(self, error: LipSyncError) -> float:
+        """How long to wait before the next try; raises when there should be none."""
         self._check_stop()
         if isinstance(error, GpuUnreachable) and not self._reached:
             raise error
@@ -284,7 +290,7 @@ class Rendering:
         seconds = self._pause * _random.uniform(0.5, 1.0)
         self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
         log.info("%s: %s; going on in %.1f s", self._order.key, error.detail, seconds)
-        self._stop.wait(seconds)
+        return seconds
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

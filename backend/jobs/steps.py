@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from backend.gpu.client import GpuClient
-from backend.gpu.rendering import RenderOrder
+from backend.gpu.rendering import LOST, RenderOrder
 from backend.gpu.stop import Stop
 from backend.jobs.changes import Changes
 from backend.jobs.job import Job
@@ -187,6 +187,8 @@ class _Watched:
             self._task.update(lambda job: job.begin_stream(stream))
         if isinstance(record, EventRecord) and record.name == "engine":
             self._task.update(lambda job: setattr(job, "engine", record.value))
+        elif isinstance(record, EventRecord) and record.name == LOST:
+            self._reach(self._told[0])
         elif isinstance(record, MediaRecord):
             self._reach(JobStage.RENDERING)
             # Who watches gets each fragment at once, without a change in the database.

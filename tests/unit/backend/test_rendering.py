@@ -10,7 +10,7 @@ from requests_toolbelt import MultipartEncoder
 
 from backend.gpu import rendering
 from backend.gpu.client import GpuClient
-from backend.gpu.rendering import RenderOrder
+from backend.gpu.rendering import LOST, RenderOrder
 from backend.gpu.stop import Stop
 from backend.staging.fragments import Fragments, FragmentsReader
 from backend.staging.store import JobMedia
@@ -23,7 +23,7 @@ from contracts.errors import (
     RenderFailed,
 )
 from contracts.lipsync import LipSyncOptions
-from contracts.records import EndRecord, InitRecord, MediaRecord
+from contracts.records import EndRecord, EventRecord, InitRecord, MediaRecord
 from tests.fakes.gpu_host import gpu_host
 from tests.fakes.proxy import proxy_before
 from tests.fakes.tiny_video import tiny_fragments
@@ -117,6 +117,8 @@ def assert_whole(records, fragments):
 def test_a_connection_that_breaks_is_gone_on_with(render, fragments, host, num_bytes):
     host.cuts = [num_bytes]
     records = list(render())
+    events = [each.record.name for each in records if isinstance(each.record, EventRecord)]
+    assert events.count(LOST) == 1
     assert_whole(records, fragments)
     assert host.asked == ["POST job1", host.asked[1]]
     assert host.asked[1].startswith("GET job1 ")

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from backend.gpu.rendering import LOST
 from backend.gpu.stop import Stop
 from backend.jobs import steps as steps_module
 from backend.jobs.changes import Changes
@@ -16,7 +17,7 @@ from backend.staging.store import MediaStore
 from contracts.errors import Cancelled, GpuHostDied, GpuUnreachable, RenderFailed
 from contracts.jobs import JobStage
 from contracts.lipsync import LipSyncOptions
-from contracts.records import EventRecord, InitRecord, ProgressRecord
+from contracts.records import EventRecord, Framed, InitRecord, ProgressRecord
 from tests.fakes.gpu_host import REPORT, tiny_records
 from tests.fakes.voice import FakeVoices
 
@@ -185,6 +186,15 @@ def test_where_the_video_is_longer_than_the_speech_the_host_says_how_long(record
     records[3] = records[3]._replace(record=ProgressRecord(stage="render", done=0, total=4))
     recording.make(FakeGpu(records))
     assert max(view.progress for view in recording.heard) == 0.25
+
+
+def test_a_lost_connection_does_not_leave_a_time_that_nobody_counts_down(recording, monkeypatch):
+    lost = Framed(EventRecord(name=LOST, value="GPU_TIMEOUT"))
+    paces = iter([3.0, 2.0, None])
+    monkeypatch.setattr(steps_module.Pace, "see", lambda *_: next(paces))
+    recording.fail_to_make(FakeGpu([*RECORDS[:5], lost, gone()]))
+    told = [view.seconds_left for view in recording.heard if view.media_seconds]
+    assert told[:2] == [2.0, None]
 
 
 def test_preparing_is_no_progress_and_says_nothing_of_the_time_left(recording):
