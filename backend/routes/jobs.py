@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.types import Receive, Scope, Send
 
 from backend.dependencies import Services, ServicesDep
 from backend.jobs.job import Job
@@ -170,7 +171,15 @@ def video_answer(job: JobView, services: Services) -> FileResponse:
     headers = {"X-Job-Id": job.id, "X-Engine": job.engine or ""}
     if job.voice:
         headers["X-Voice"] = job.voice
-    return FileResponse(path, media_type="video/mp4", headers=headers, stat_result=about)
+    return _Video(path, media_type="video/mp4", headers=headers, stat_result=about)
+
+
+class _Video(FileResponse):
+    """Breaks off where its file is removed after the headers were sent, instead of failing."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(FileNotFoundError):
+            await super().__call__(scope, receive, send)
 
 
 def _expired(job: JobView) -> MediaExpired:

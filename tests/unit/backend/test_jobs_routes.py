@@ -6,6 +6,7 @@ import requests
 from PIL import Image
 
 from backend.jobs.job import Job
+from backend.routes import jobs
 from contracts.errors import RenderFailed
 from contracts.jobs import JobPage, JobState, JobView
 from tests.fakes.gpu_host import gpu_host
@@ -156,6 +157,25 @@ def test_a_download_that_has_begun_ends_well_though_its_video_is_removed(backend
         assert requests.delete(f"{backend.url}/jobs/{job_id}").status_code == 204
         assert not backend.media(job_id).folder.exists()
         assert begin + answer.raw.read() == whole
+
+
+def test_a_video_that_goes_just_when_it_is_sent_breaks_off(backend, monkeypatch, caplog):
+    job_id = backend.finished(b"init")
+    backend.media(job_id).video.write_bytes(b"a video")
+    video_answer = jobs.video_answer
+
+    def then_removed(job, services):
+        answer = video_answer(job, services)
+        services.media.remove(job.id)
+        return answer
+
+    monkeypatch.setattr(jobs, "video_answer", then_removed)
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        requests.get(f"{backend.url}/jobs/{job_id}/video")
+    assert "Traceback" not in caplog.text
+    monkeypatch.undo()
+    answer = requests.get(f"{backend.url}/jobs/{job_id}/video")
+    assert code_of(answer) == (410, "MEDIA_EXPIRED")
 
 
 def test_a_poster_is_a_small_picture(backend):
