@@ -134,8 +134,8 @@ def test_a_cancel_that_comes_too_late_shows_the_video(
 ) -> None:
     fake.no_events = True
     running(fake)
-    page.goto(f"{pages}/jobs/job")
     page.route("**/jobs/job.json", lambda route: route.abort())
+    page.goto(f"{pages}/jobs/job")
     ended(fake, JobState.SUCCEEDED)
     page.get_by_role("button", name="Cancel").click()
     page.locator("video#result").wait_for()

@@ -1,6 +1,6 @@
 """A video is watched while it is made: in a real browser, before a backend that drips it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -36,11 +36,12 @@ Start = Callable[[Clip, float], Drip]
 
 
 @pytest.fixture
-def start(page: Page, pages: str, fake: FakeBackend) -> Start:
+def start(page: Page, pages: str, fake: FakeBackend) -> Iterator[Start]:
     """Opens the page of a running job of which some seconds have come."""
+    begun: list[Drip] = []
 
     def begin(video: Clip, seconds: float) -> Drip:
-        drip = Drip(*video.until(seconds))
+        begun.append(drip := Drip(*video.until(seconds)))
         fake.streams["job"] = drip
         fake.video = video.file
         fake.jobs["job"] = job_view(
@@ -54,7 +55,9 @@ def start(page: Page, pages: str, fake: FakeBackend) -> Start:
         page.goto(f"{pages}/jobs/job")
         return drip
 
-    return begin
+    yield begin
+    for drip in begun:
+        drip.end()
 
 
 def wait_for(page: Page, condition: str) -> None:
@@ -344,6 +347,7 @@ def test_watching_holds_no_more_connections_than_a_browser_has(
 ) -> None:
     start(clip(6), 2)
     wait(page, "v.currentTime > 0.3")
+    fake.jobs.wait_for_follower()
     assert fake.jobs.num_followers == 1
     assert fake.streams["job"].num_readers == 1
     # Four of the six that a browser opens to one host are left.
