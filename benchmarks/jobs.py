@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -23,11 +23,11 @@ from benchmarks.report import write
 from lipsync_client import LipSync
 from tests.media import SAMPLES, babble, wav
 from tests.processes import Service, wait_until
-from tools.services import free_ports
 
 SPEECH_SECONDS: Final = 4.0
 NUM_QUEUED: Final = 200
 PAGE: Final = 100
+NOBODY: Final = "http://127.0.0.1:9"
 HEADER_BYTES: Final = 4096
 """More than an MP4's header takes, less than it takes with the first fragment."""
 LIMITS: Final = {
@@ -85,22 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def stage(folder: Path, *, host: bool = True) -> Iterator[tuple[LipSync, str]]:
     """A client of a running backend, and the address of its GPU host."""
-    ports = free_ports()
-    gpu = Service("gpu_service", ports["gpu"], folder, {"ENGINE_ORDER": "facewarp"})
-    backend = Service(
-        "backend",
-        ports["backend"],
-        folder,
-        {"GPU_URL": gpu.url, "GTTS": False, "MAX_QUEUE": NUM_QUEUED},
-    )
-    started = [gpu, backend] if host else [backend]
-    try:
-        for service in started:
-            service.start()
-        yield LipSync(backend.url), gpu.url
-    finally:
-        for service in started:
-            service.kill()
+    with ExitStack() as services:
+        gpu_url = NOBODY
+        if host:
+            gpu = Service("gpu_service", folder, {"ENGINE_ORDER": "facewarp"})
+            gpu_url = services.enter_context(gpu).url
+        backend = Service(
+            "backend", folder, {"GPU_URL": gpu_url, "GTTS": False, "MAX_QUEUE": NUM_QUEUED}
+        )
+        yield LipSync(services.enter_context(backend).url), gpu_url
 
 
 def show(client: LipSync, speech: Path) -> dict[str, float]:

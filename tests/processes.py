@@ -1,6 +1,7 @@
-"""One service as a process that is killed and started again at the same address."""
+"""One service as a process that is stopped or killed, and started again at the same address."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Self
 
 from tools.environment import ROOT
 
@@ -19,23 +21,20 @@ class Service:
 
     Args:
         module: Its package.
-        port: Where it listens, on loopback.
         folder: Takes its log and its data.
         settings: What it gets in its environment, without its prefix.
+        port: Where it listens, on loopback; 0 takes a free one, and keeps it.
     """
 
     def __init__(
-        self, module: str, port: int, folder: Path, settings: Mapping[str, object]
+        self, module: str, folder: Path, settings: Mapping[str, object], port: int = 0
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        """Where it answers; known from the start where a port was given."""
         self._command = [sys.executable, "-m", module, "serve"]
-        own = {"HOST": "127.0.0.1", "PORT": port, "DATA_DIR": folder, **settings}
-        prefix = {"gpu_service": "GPU", "backend": "BACKEND"}[module]
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("GPU_", "BACKEND_"))
-        } | {f"{prefix}_{name}": str(value) for name, value in own.items()}
+        self._folder = folder
+        self._settings = {"HOST": "127.0.0.1", "PORT": port, "DATA_DIR": folder, **settings}
+        self._prefix = {"gpu_service": "GPU_", "backend": "BACKEND_"}[module]
         self._log_file = folder / f"{module}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -43,21 +42,48 @@ class Service:
         """Returns once it listens."""
         with self._log_file.open("ab") as log:
             begin = log.tell()
+            # Not where a developer's .env lies.
             self._process = process = subprocess.Popen(
-                self._command, cwd=ROOT, env=self._environment, stderr=log
+                self._command, cwd=self._folder, env=self._environment(), stderr=log
             )
-        wait_until(lambda: "running on http" in self.log()[begin:] or process.poll() is not None)
-        assert process.poll() is None, self.log()[begin:]
+        listens = re.compile(r"running on (http://[\d.]+:(\d+)) ")
+        wait_until(lambda: listens.search(self.log(), begin) or process.poll() is not None)
+        found = listens.search(self.log(), begin)
+        assert found, self.log()[begin:]
+        self.url, self._settings["PORT"] = found[1], found[2]
 
-    def kill(self) -> None:
+    def _environment(self) -> dict[str, str]:
+        others = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("GPU_", "BACKEND_"))
+        }
+        own = {self._prefix + name: str(value) for name, value in self._settings.items()}
+        return others | own | {"PYTHONPATH": str(ROOT)}
+
+    def stop(self) -> int:
+        """Ask it to end, and give its exit status."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
         """End it as a power cut would."""
-        if self._process:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+        return self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self._process
+        self._process.send_signal(how)
+        return self._process.wait(LONGEST_WAIT_SECONDS)
 
     def log(self) -> str:
         """What it has said, in all its lives; one character a byte."""
         return self._log_file.read_text(encoding="latin-1")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -13,9 +13,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from contracts.jobs import JobState
 from lipsync_client import LipSync
-from tests.fakes.backend_process import BackendProcess, backend_process
 from tests.fakes.gpu_host import FakeGpuHost, gpu_host
 from tests.fakes.uploads import photo, tone
+from tests.processes import Service
 
 LIMIT = 400_000
 
@@ -33,13 +33,17 @@ def host() -> Iterator[FakeGpuHost]:
         yield host
 
 
+def backend_process(folder: Path, gpu_url: str, **settings: object) -> Service:
+    return Service("backend", folder, {"GPU_URL": gpu_url, **settings})
+
+
 @pytest.fixture
-def backend(tmp_path: Path, host: FakeGpuHost) -> Iterator[BackendProcess]:
-    with backend_process(tmp_path, host.url, max_upload_bytes=LIMIT) as backend:
+def backend(tmp_path: Path, host: FakeGpuHost) -> Iterator[Service]:
+    with backend_process(tmp_path, host.url, MAX_UPLOAD_BYTES=LIMIT) as backend:
         yield backend
 
 
-def socket_to(backend: BackendProcess) -> ClientConnection:
+def socket_to(backend: Service) -> ClientConnection:
     address = backend.url.replace("http", "ws") + "/ws/lipsync"
     return connect(address, max_size=None, proxy=None)
 
@@ -50,7 +54,7 @@ def answer_of(socket: ClientConnection) -> dict[str, object]:
     return dict(answer)
 
 
-def test_what_http_would_take_the_socket_takes_too(backend: BackendProcess) -> None:
+def test_what_http_would_take_the_socket_takes_too(backend: Service) -> None:
     sound = tone(12.0)
     assert 0.9 < len(sound) / LIMIT < 0.98
     lines = base64.encodebytes(sound).decode().replace("\n", "\r\n")
@@ -60,7 +64,7 @@ def test_what_http_would_take_the_socket_takes_too(backend: BackendProcess) -> N
 
 
 def test_a_message_over_the_limit_is_refused_and_one_far_over_closes_the_socket(
-    backend: BackendProcess,
+    backend: Service,
 ) -> None:
     with socket_to(backend) as socket:
         socket.send(json.dumps({**GOOD, "audio_base64": b64(bytes(LIMIT))}))
@@ -79,7 +83,7 @@ def test_a_message_over_the_limit_is_refused_and_one_far_over_closes_the_socket(
         assert "video_base64" in answer_of(socket)
 
 
-def test_one_who_sends_slowly_holds_up_nobody(backend: BackendProcess, host: FakeGpuHost) -> None:
+def test_one_who_sends_slowly_holds_up_nobody(backend: Service, host: FakeGpuHost) -> None:
     text = json.dumps(GOOD)
 
     def slowly() -> Iterator[str]:
@@ -96,7 +100,7 @@ def test_one_who_sends_slowly_holds_up_nobody(backend: BackendProcess, host: Fak
 
 
 def test_a_backend_that_is_stopped_cancels_no_job_of_a_socket(
-    tmp_path: Path, host: FakeGpuHost, backend: BackendProcess
+    tmp_path: Path, host: FakeGpuHost, backend: Service
 ) -> None:
     host.gate = threading.Event()
     with socket_to(backend) as socket:

@@ -13,7 +13,7 @@ import pytest
 
 from backend.staging.fragments import FragmentsReader
 from backend.staging.store import MediaStore
-from contracts.jobs import JobState, JobView
+from contracts.jobs import JobState
 from lipsync_client import LipSync
 from tests.fakes.proxy import Proxy
 from tests.media import SAMPLES, babble, wav
@@ -39,13 +39,12 @@ class Studio:
         self.proxy = Proxy(("127.0.0.1", ports["gpu"]), BYTES_PER_SECOND)
         self.host = Service(
             "gpu_service",
-            ports["gpu"],
             folder,
             {"TOKEN": TOKEN, "ENGINE_ORDER": "facewarp"},
+            ports["gpu"],
         )
         self.backend = Service(
             "backend",
-            ports["backend"],
             folder,
             {
                 "TOKEN": TOKEN,
@@ -53,6 +52,7 @@ class Studio:
                 "GPU_TOKEN": TOKEN,
                 "GTTS": False,
             },
+            ports["backend"],
         )
         self.client = LipSync(self.backend.url, token=TOKEN)
         self._media = MediaStore(folder / "jobs")
@@ -112,8 +112,7 @@ def studio(folder: Path) -> Iterator[Studio]:
     with ExitStack() as ends:
         ends.callback(made.proxy.close)
         for service in (made.host, made.backend):
-            ends.callback(service.kill)
-            service.start()
+            ends.enter_context(service)
         yield made
 
 
@@ -130,9 +129,10 @@ def test_whatever_is_killed_or_cut_every_job_is_finished_once(
         ]
         landed: Counter[str] = Counter()
         spared = list(job_ids)
+        missed: Counter[str] = Counter()
         for blow in BLOWS:
             while not (struck := stage.blow(blow, spared)):
-                pass
+                missed[blow] += 1
             spared.remove(struck)
             landed[blow] += 1
         with capsys.disabled():
@@ -143,7 +143,9 @@ def test_whatever_is_killed_or_cut_every_job_is_finished_once(
         for job in jobs:
             check_video(client.download(job.id, tmp_path / "video.mp4"))
             check_video_bytes(b"".join(client.stream(job.id)))
-        counted(jobs, landed["kill host"])
+        num_attempts = sum(len(job.attempts) for job in jobs)
+        # One that missed may have met the next job, which had just begun.
+        assert 0 <= num_attempts - landed["kill host"] <= missed["kill host"]
         ends = re.findall(r"job (\w+): succeeded", stage.backend.log())
     assert Counter(ends) == dict.fromkeys(job_ids, 1)
 
@@ -161,9 +163,3 @@ def check_video_bytes(data: bytes) -> None:
     with av.open(io.BytesIO(data), options={"format_whitelist": "mov,mp4"}) as video:
         samples = sum(frame.samples for frame in video.decode(audio=0))
     assert samples / 48_000 == pytest.approx(SECONDS, abs=0.05)
-
-
-def counted(jobs: list[JobView], num_deaths: int) -> None:
-    """Only the deaths of the GPU host count as attempts, and each counts once."""
-    attempts = [attempt for job in jobs for attempt in job.attempts]
-    assert len(attempts) == num_deaths, attempts

@@ -1,12 +1,6 @@
 """The backend as a process: what it does when it is stopped or killed."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager
 
 import av
 import pytest
@@ -16,41 +10,14 @@ from contracts.jobs import JobState
 from lipsync_client.client import LipSync
 from tests.fakes.gpu_host import gpu_host
 from tests.fakes.uploads import photo, tone
+from tests.processes import Service
 
 TOKEN = "canary-5f0c"
 
 
-@contextmanager
-def backend_process(data_dir, gpu_url):
-    settings = {
-        "BACKEND_PORT": "0",
-        "BACKEND_DATA_DIR": str(data_dir),
-        "BACKEND_GPU_URL": gpu_url,
-        "BACKEND_TOKEN": TOKEN,
-        "BACKEND_GPU_TOKEN": TOKEN,
-        "BACKEND_LEASE_SECONDS": "3",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "backend", "serve"],
-        env=os.environ | settings,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"running on (http://\S+)", line):
-                break
-        # Read on, else the process would wait for room in the pipe.
-        reader = threading.Thread(target=lambda: lines.extend(process.stderr))
-        reader.start()
-        yield process, found[1], lines
-    finally:
-        process.kill()
-        process.wait()
-        reader.join()
-        process.stderr.close()
+def backend_process(folder, gpu_url):
+    settings = {"GPU_URL": gpu_url, "TOKEN": TOKEN, "GPU_TOKEN": TOKEN, "LEASE_SECONDS": 3}
+    return Service("backend", folder, settings)
 
 
 def submit(url, **headers):
@@ -70,30 +37,28 @@ def host():
 
 def test_a_killed_backend_loses_no_job(tmp_path, host):
     host.gate = threading.Event()
-    with backend_process(tmp_path, host.url) as (process, url, _):
-        ids = [submit(url, Prefer="respond-async").json()["id"] for _ in range(3)]
+    with backend_process(tmp_path, host.url) as backend:
+        ids = [submit(backend.url, Prefer="respond-async").json()["id"] for _ in range(3)]
         assert host.began.wait(20)
-        process.kill()
-        process.wait()
+        backend.kill()
     host.gate.set()
     host.gate = None
-    with backend_process(tmp_path, host.url) as (_, url, _):
-        client = LipSync(url, token=TOKEN)
+    with backend_process(tmp_path, host.url) as backend:
+        client = LipSync(backend.url, token=TOKEN)
         assert {client.wait(job_id, 30).state for job_id in ids} == {JobState.SUCCEEDED}
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_backend_that_ends_in_mid_render_goes_on_where_it_was(tmp_path, host, how):
+@pytest.mark.parametrize("end", [Service.kill, Service.stop])
+def test_a_backend_that_ends_in_mid_render_goes_on_where_it_was(tmp_path, host, end):
     host.gate, host.gate_after = threading.Event(), 6
-    with backend_process(tmp_path, host.url) as (process, url, _):
-        job_id = submit(url, Prefer="respond-async").json()["id"]
-        client = LipSync(url, token=TOKEN)
+    with backend_process(tmp_path, host.url) as backend:
+        job_id = submit(backend.url, Prefer="respond-async").json()["id"]
+        client = LipSync(backend.url, token=TOKEN)
         assert next(view for view in client.events(job_id, 30) if view.media_seconds)
-        process.send_signal(how)
-        process.wait(30)
+        end(backend)
     asked = list(host.asked)
-    with backend_process(tmp_path, host.url) as (_, url, _):
-        client = LipSync(url, token=TOKEN)
+    with backend_process(tmp_path, host.url) as backend:
+        client = LipSync(backend.url, token=TOKEN)
         assert next(view for view in client.events(job_id, 30) if view.state is JobState.RUNNING)
         host.gate.set()
         view = client.wait(job_id, 30)
@@ -106,69 +71,64 @@ def test_a_backend_that_ends_in_mid_render_goes_on_where_it_was(tmp_path, host, 
         assert sum(1 for _ in container.decode(video=0)) == 25
 
 
-def test_two_backends_that_share_a_database_share_the_work(tmp_path, host):
+def test_a_backend_takes_over_from_another_that_shares_its_database_and_is_killed(tmp_path, host):
     host.gate = threading.Event()
-    with (
-        backend_process(tmp_path, host.url) as (process, url, _),
-        backend_process(tmp_path, host.url) as (_, other_url, _),
-    ):
-        job_id = submit(url, Prefer="respond-async").json()["id"]
+    with backend_process(tmp_path, host.url) as backend:
+        job_id = submit(backend.url, Prefer="respond-async").json()["id"]
         assert host.began.wait(20)
-        process.kill()
-        process.wait()
-        host.gate.set()
-        view = LipSync(other_url, token=TOKEN).wait(job_id, 60)
+        with backend_process(tmp_path, host.url) as other:
+            backend.kill()
+            host.gate.set()
+            view = LipSync(other.url, token=TOKEN).wait(job_id, 60)
     assert view.attempts == ()
     assert len(host.rendered) == 1
 
 
 def test_a_stopped_backend_ends_in_time_and_tells_who_waits_that_the_job_goes_on(tmp_path, host):
     host.gate = threading.Event()
-    with backend_process(tmp_path, host.url) as (process, url, lines):
+    with backend_process(tmp_path, host.url) as backend:
         answers = []
-        caller = threading.Thread(target=lambda: answers.append(submit(url)))
+        caller = threading.Thread(target=lambda: answers.append(submit(backend.url)))
         caller.start()
         assert host.began.wait(20)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert backend.stop() == 0
         caller.join()
     assert (answers[0].status_code, answers[0].json()["code"]) == (503, "BUSY")
     assert "goes on when it runs again" in answers[0].json()["detail"]
-    assert "Traceback" not in "".join(lines)
-    assert TOKEN not in "".join(lines)
+    assert "Traceback" not in backend.log()
+    assert TOKEN not in backend.log()
 
 
 def test_a_stopped_backend_sends_those_away_who_follow_a_job(tmp_path, host):
     host.gate = threading.Event()
-    with backend_process(tmp_path, host.url) as (process, url, lines):
-        job_id = submit(url, Prefer="respond-async").json()["id"]
+    with backend_process(tmp_path, host.url) as backend:
+        job_id = submit(backend.url, Prefer="respond-async").json()["id"]
         assert host.began.wait(20)
         headers = {"Authorization": f"Bearer {TOKEN}"}
         events = requests.get(
-            f"{url}/jobs/{job_id}/events", headers=headers, stream=True, timeout=60
+            f"{backend.url}/jobs/{job_id}/events", headers=headers, stream=True, timeout=60
         )
         told = events.iter_lines(chunk_size=1)
         assert next(told) == b"event: job"
-        process.send_signal(signal.SIGTERM)
+        assert backend.stop() == 0
         assert b'"state":"queued"' in b"".join(told)
-        assert process.wait(30) == 0
-    assert "graceful shutdown exceeded" not in "".join(lines)
-    assert "Traceback" not in "".join(lines)
+    assert "graceful shutdown exceeded" not in backend.log()
+    assert "Traceback" not in backend.log()
 
 
 def test_a_stream_that_is_broken_off_is_no_error_of_the_backend(tmp_path, host):
     host.gate, host.gate_after = threading.Event(), 6
-    with backend_process(tmp_path, host.url) as (_, url, lines):
-        job_id = submit(url, Prefer="respond-async").json()["id"]
-        client = LipSync(url, token=TOKEN)
+    with backend_process(tmp_path, host.url) as backend:
+        job_id = submit(backend.url, Prefer="respond-async").json()["id"]
+        client = LipSync(backend.url, token=TOKEN)
         assert next(view for view in client.events(job_id, 30) if view.media_seconds)
         headers = {"Authorization": f"Bearer {TOKEN}"}
         stream = requests.get(
-            f"{url}/jobs/{job_id}/stream", headers=headers, stream=True, timeout=60
+            f"{backend.url}/jobs/{job_id}/stream", headers=headers, stream=True, timeout=60
         )
         assert stream.status_code == 200
         client.cancel(job_id)
         with pytest.raises(requests.exceptions.ChunkedEncodingError):
             assert stream.content
-    assert "a stream is broken off" in "".join(lines)
-    assert " ERROR " not in "".join(lines)
+    assert "a stream is broken off" in backend.log()
+    assert " ERROR " not in backend.log()
