@@ -81,7 +81,8 @@ class JobView(BaseModel):
     state: JobState
     stage: JobStage
     reason: str = ""
-    """Why a queued job waits, in words; empty when it is only its turn that has not come."""
+    """Why a queued job waits, or why a running one gets no video now, in words; empty when it is
+    only its turn that has not come."""
     progress: float
     """From 0 to 1: the share of the speech that has become video."""
     media_seconds: float = 0.0

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.2
 """Progress reaches the database at most so often."""
+CONNECTION_LOST = "the connection to the GPU host is lost, and is tried again"
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,9 @@ class _Watched:
         self._changes = changes
         self._fragments = fragments
         self._stream = task.job.stream
-        self._told = (JobStage.PREPARING, False)
-        """The stage, and whether there is any video: what is told at once when it changes."""
+        self._told = (JobStage.PREPARING, False, "")
+        """The stage, whether there is any video, and why nothing comes: what is told at once when
+        it changes."""
         self._total = total_seconds
         self._pace = Pace()
         self._told_at = 0.0
@@ -188,7 +190,7 @@ class _Watched:
         if isinstance(record, EventRecord) and record.name == "engine":
             self._task.update(lambda job: setattr(job, "engine", record.value))
         elif isinstance(record, EventRecord) and record.name == LOST:
-            self._reach(self._told[0])
+            self._reach(self._told[0], CONNECTION_LOST)
         elif isinstance(record, MediaRecord):
             self._reach(JobStage.RENDERING)
             # Who watches gets each fragment at once, without a change in the database.
@@ -199,17 +201,18 @@ class _Watched:
         elif isinstance(record, ProgressRecord) and self._told[0] is not JobStage.PREPARING:
             self._reach(JobStage.PREPARING)
 
-    def _reach(self, stage: JobStage) -> None:
+    def _reach(self, stage: JobStage, reason: str = "") -> None:
         now = time.monotonic()
         seconds, total = self._fragments.media_seconds, self._total
         left = self._pace.see(seconds, total, now)
-        news = (stage, seconds > 0)
+        news = (stage, seconds > 0, reason)
         if news == self._told and now - self._told_at < PROGRESS_SECONDS:
             return
         self._told, self._told_at = news, now
 
         def tell(job: Job) -> None:
             job.reach(stage)
+            job.reason = reason
             job.receive(seconds, total, left)
 
         self._task.update(tell)

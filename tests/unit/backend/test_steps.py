@@ -197,6 +197,14 @@ def test_a_lost_connection_does_not_leave_a_time_that_nobody_counts_down(recordi
     assert told[:2] == [2.0, None]
 
 
+def test_a_running_job_says_that_its_connection_is_lost_until_something_comes_again(recording):
+    lost = Framed(EventRecord(name=LOST, value="GPU_TIMEOUT"))
+    recording.make(FakeGpu([*RECORDS[:5], lost, *RECORDS[5:]]))
+    reasons = [view.reason for view in recording.heard if view.stage is JobStage.RENDERING]
+    assert any("connection" in reason for reason in reasons)
+    assert recording.heard[-1].reason == ""
+
+
 def test_preparing_is_no_progress_and_says_nothing_of_the_time_left(recording):
     records = [
         RECORDS[1]._replace(record=ProgressRecord(stage="track", done=i, total=9)) for i in range(9)
