@@ -5,6 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from contracts.errors import InvalidInput
 from contracts.hosts import host_url, is_loopback
@@ -46,8 +48,9 @@ class Settings(BaseSettings):
     token and the faces can be read by everybody on the way."""
     data_dir: Path = Path(".data/backend")
     """Where uploads, results and the job database are kept."""
-    database_url: str = ""
-    """SQLAlchemy URL of the job database; empty keeps SQLite in the data directory."""
+    database_url: SecretStr = SecretStr("")
+    """Where the job database is: postgresql://user:password@host/name; empty keeps it in the data
+    directory, with SQLite."""
     workers: Annotated[int, Field(ge=1, le=64)] = 8
     """How many jobs are made at the same time, if the GPU hosts have room for so many."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
@@ -84,6 +87,17 @@ class Settings(BaseSettings):
         except InvalidInput as error:
             raise ValueError(f"{error.detail}. {error.hint}") from None
 
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, url: SecretStr) -> SecretStr:
+        try:
+            kind = make_url(url.get_secret_value() or "sqlite://").get_backend_name()
+        except (ArgumentError, ValueError):
+            kind = ""
+        if kind not in ("sqlite", "postgresql", "postgres"):
+            raise ValueError("it should look like postgresql://user:password@host/name")
+        return url
+
     @model_validator(mode="after")
     def _token_beyond_loopback(self) -> Self:
         if not is_loopback(self.host) and not self.token.get_secret_value():
@@ -103,4 +117,5 @@ class Settings(BaseSettings):
     @property
     def sqlalchemy_url(self) -> str:
         """The job database, by default SQLite in the data directory."""
-        return self.database_url or f"sqlite:///{(self.data_dir / 'jobs.sqlite3').as_posix()}"
+        named = self.database_url.get_secret_value()
+        return named or f"sqlite:///{(self.data_dir / 'jobs.sqlite3').as_posix()}"

@@ -22,6 +22,7 @@ def test_beyond_loopback_a_token_is_mandatory(host):
 def test_settings_come_from_the_environment_and_hide_secrets(monkeypatch):
     monkeypatch.setenv("BACKEND_PORT", "8123")
     monkeypatch.setenv("BACKEND_GPU_TOKEN", "a canary")
+    monkeypatch.setenv("BACKEND_DATABASE_URL", "postgresql://me:canary@db/jobs")
     settings = Settings(_env_file=None)
     assert settings.port == 8123
     assert settings.gpu_token.get_secret_value() == "a canary"
@@ -33,6 +34,16 @@ def test_the_job_database_lies_in_the_data_directory_unless_named(tmp_path):
     assert ours.sqlalchemy_url == f"sqlite:///{tmp_path.as_posix()}/jobs.sqlite3"
     theirs = Settings(_env_file=None, database_url="postgresql://db/jobs")
     assert theirs.sqlalchemy_url == "postgresql://db/jobs"
+
+
+@pytest.mark.parametrize(
+    "url", ["canary", "mysql://me:canary@db/jobs", "postgresql://me:canary@:x"]
+)
+def test_what_names_no_database_of_ours_is_refused_without_telling_it(url):
+    with pytest.raises(ValidationError) as refusal:
+        Settings(_env_file=None, database_url=url)
+    assert "postgresql://user:password@host/name" in settings_faults(refusal.value, "BACKEND_")
+    assert "canary" not in settings_faults(refusal.value, "BACKEND_")
 
 
 @pytest.mark.parametrize(
