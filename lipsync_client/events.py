@@ -102,5 +102,5 @@ def parse_events(response: requests.Response) -> Iterator[JobView | None]:
 
 
 def _check(deadline: float, job_id: str) -> None:
-    if time.monotonic() > deadline:
+    if time.monotonic() >= deadline:
         raise TimeoutError(f"job {job_id} has not ended in time")

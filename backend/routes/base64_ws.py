@@ -320,8 +320,8 @@ def _video_message(view: JobView, services: Services) -> str:
     if view.state is not JobState.SUCCEEDED:
         raise Cancelled(f"job {view.id} was cancelled")
     try:
-        video = services.media.of(view.id).video.read_bytes()
+        video = base64.b64encode(services.media.of(view.id).video.read_bytes()).decode()
     except FileNotFoundError as error:
         raise MediaExpired(f"the video of job {view.id} has been removed") from error
     # Base64 has nothing to escape, and json would look at each of millions of characters.
-    return f'{{"video_base64": "{base64.b64encode(video).decode()}", "job_id": "{view.id}"}}'
+    return f'{{"video_base64": "{video}", "job_id": "{view.id}"}}'

@@ -88,7 +88,7 @@ class Lookups:
 
 @pytest.fixture
 def _short(monkeypatch):
-    monkeypatch.setattr(outbound, "TRY_SECONDS", 0.2)
+    monkeypatch.setattr(outbound, "TRY_SECONDS", 1.0)
 
 
 def port_of(server):

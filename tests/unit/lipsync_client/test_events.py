@@ -1,10 +1,10 @@
 """Following a job over connections that break."""
 
-import math
 from collections.abc import Iterator
 from functools import cache
 
 import pytest
+from requests import Response
 
 from contracts.errors import JobNotFound, NoFaceFound, NotFound, UpstreamError
 from contracts.jobs import JobStage, JobState, JobView
@@ -125,27 +125,56 @@ def test_waiting_longer_than_asked_for_ends_though_the_backend_shows_life() -> N
             next(views)
 
 
-def test_waiting_gives_up_a_silent_stream_at_its_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
+class Clock:
+    """Time that passes only where somebody sleeps."""
 
-    class Silent:
-        def job(self, job_id: str) -> JobView:
-            return running(1)
+    def __init__(self) -> None:
+        self.now = 1000.0
 
-        def open_events(self, job_id: str, after_version: int, timeout_seconds: float) -> None:
-            asked.append(timeout_seconds)
-            raise UpstreamError("silent")
+    def monotonic(self) -> float:
+        return self.now
 
-    views = events.follow(Silent(), "job", timeout_seconds=0.2)  # type: ignore[arg-type]
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Silent:
+    """A backend whose job goes on and whose events say nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.asked: list[float] = []
+
+    def job(self, job_id: str) -> JobView:
+        return running(1)
+
+    def open_events(self, job_id: str, after_version: int, timeout_seconds: float) -> Response:
+        self.asked.append(timeout_seconds)
+        self.clock.sleep(timeout_seconds)
+        raise UpstreamError("silent")
+
+
+@pytest.mark.parametrize("limit", [20.0, 200.0])
+def test_waiting_gives_up_a_silent_stream_at_its_own_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(events, "time", clock)
+    silent = Silent(clock)
     with pytest.raises(TimeoutError):
-        list(views)
-    assert 0.1 <= asked[0] <= 0.2
-    asked.clear()
-    next(views := events.follow(Silent(), "job", math.inf))  # type: ignore[arg-type]
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", -1)
-    with pytest.raises(UpstreamError):
-        next(views)
-    assert asked == [events.SILENCE_SECONDS]
+        list(events.follow(silent, "job", limit))
+    assert silent.asked[0] == min(limit, events.SILENCE_SECONDS)
+    assert limit <= clock.now - 1000 < limit + 1
+
+
+def test_a_backend_that_answers_is_asked_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(events, "time", clock)
+    monkeypatch.setattr(events, "SILENCE_SECONDS", 0.0)
+    silent = Silent(clock)
+    with pytest.raises(TimeoutError):
+        list(events.follow(silent, "job", 600.0))
+    assert len(silent.asked) < 600 / events.LONGEST_PAUSE_SECONDS + 20
 
 
 def test_waiting_raises_why_the_job_ended_without_a_video() -> None:
