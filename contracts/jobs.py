@@ -114,7 +114,7 @@ class JobView(BaseModel):
     attempts: tuple[FailedAttempt, ...] = ()
     """Renders that failed and were counted; connections that broke are not."""
     expired: bool = False
-    """Whether the video has been removed to make room."""
+    """Whether its files have been removed, because they were old or the room was needed."""
 
 
 class JobPage(BaseModel):

@@ -328,6 +328,7 @@ def test_an_unforeseen_fault_fails_the_job_alone_and_tells_no_secrets(store, wor
 )
 def test_a_full_disk_loses_no_job_and_is_not_tried_in_a_loop(store, work, monkeypatch, fault):
     monkeypatch.setattr(worker_module, "FIRST_TROUBLE_SECONDS", 0.01)
+    monkeypatch.setattr(worker_module, "POLL_SECONDS", 0.05)
     faults = Faults(*[fault] * 4)
     worker = work(faults)
     view = wait_for(store, "a")
