@@ -6,7 +6,7 @@ from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from contracts.errors import GpuHostNotFound, InvalidInput, LipSyncError
-from contracts.hosts import GpuHostView
+from contracts.hosts import GpuHostView, host_url
 from frontend import words
 from frontend.answers import to_page
 from frontend.relay import backend
@@ -38,12 +38,21 @@ def add() -> ResponseReturnValue:
         if words.wants_json(request):
             raise
         # Secrets are typed again: nothing that was sent as one is ever shown.
-        kept = {name: sent[name] for name in ("url", "name")}
+        kept = {"name": sent["name"], "url": _without_secrets(sent["url"])}
         page = render_template(
             "hosts/hosts.html", hosts=_hosts(), values=kept, error=error, place=_place(error, sent)
         )
         return page, error.http_status
     return to_page(url_for("hosts.index", _anchor=f"host-{host.id}"))
+
+
+def _without_secrets(address: str) -> str:
+    """An address as it was typed; empty where it holds more than one."""
+    try:
+        host_url(address)
+    except InvalidInput:
+        return ""
+    return address
 
 
 @blueprint.get("/<host_id>/remove")

@@ -250,6 +250,8 @@ class FakeBackend:
         return answer
 
     def _add_host(self) -> Response:
+        if self.refuse is not None:
+            raise self.refuse
         new = NewGpuHost.model_validate_json(request.get_data())
         self.new_hosts.append(new)
         url = parse_connection(new.connection).url if new.connection else new.url

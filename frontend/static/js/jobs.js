@@ -83,10 +83,10 @@ actInPlace(async (act, form) => {
   await asking;
   if (act !== "delete") return renew();
   const id = decodeURIComponent(new URL(form.action).pathname.split("/").at(-2));
-  const row = rowOf(id);
-  const next = neighbour(row) ?? main.querySelector("[data-focus]");
-  row.remove();
-  next.focus();
+  const row = rowOf(id); // gone already where the list was renewed just now
+  const next = (row && neighbour(row)) ?? main.querySelector("[data-focus]");
+  row?.remove();
+  next?.focus();
   said.textContent = "The job is deleted.";
   await renew();
 });

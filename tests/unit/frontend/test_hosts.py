@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask.testing import FlaskClient
 
-from contracts.errors import GpuUnreachable
+from contracts.errors import GpuUnreachable, InvalidInput
 from tests.fakes.backend import FACEWARP, WAV2LIP, FakeBackend, host_view
 
 JSON = {"Accept": "application/json"}
@@ -58,6 +58,23 @@ def test_a_host_that_can_not_be_added_is_said_beside_its_field(
         assert "secret" not in page.text
         assert client.post("/hosts", data=data, headers=JSON).json["field"] == "connection"
     assert fake.hosts == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "lipsync://secret@gpu.example",
+        "https://u:secret@gpu.example",
+        "https://gpu.example/?t=secret",
+    ],
+)
+def test_a_secret_in_an_address_is_not_shown_again(
+    fake: FakeBackend, client: FlaskClient, token: str, address: str
+) -> None:
+    fake.refuse = InvalidInput("this is no address of a GPU host", field="url")
+    page = client.post("/hosts", data={"csrf_token": token, "url": address})
+    assert page.status_code == 422
+    assert "secret" not in page.text
 
 
 def test_a_host_is_removed(fake: FakeBackend, client: FlaskClient, token: str) -> None:
