@@ -266,13 +266,13 @@ def held():
 def test_of_a_refused_message_nothing_stays_in_memory(url, held, change):
     with socket_to(url) as socket:
         assert "error" in ask(socket, {**GOOD, **change})[0]
-        assert held() == []
+        wait_until(lambda: not held())
 
 
 def test_of_a_message_nothing_stays_in_memory_while_its_video_is_made(url, host, held):
     with socket_to(url) as socket:
         begin(socket, host)
-        assert held() == []
+        wait_until(lambda: not held())
         host.gate.set()
         assert_video(last_answer(socket))
 
