@@ -63,7 +63,8 @@ def test_a_backend_that_ends_in_mid_render_goes_on_where_it_was(tmp_path, host, 
         host.gate.set()
         view = client.wait(job_id, 30)
         client.download(job_id, tmp_path / "video.mp4")
-    assert host.asked[len(asked) :] == [f"GET {job_id} 3"]
+    # The backend may have ended before the second of the fragments on their way.
+    assert host.asked[len(asked) :] in ([f"GET {job_id} 2"], [f"GET {job_id} 3"])
     assert asked == [f"POST {job_id}"]
     assert len(host.rendered) == 1
     assert (view.attempts, view.stream) == ((), 1)
