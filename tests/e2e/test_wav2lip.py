@@ -40,9 +40,9 @@ class Studio(NamedTuple):
     url: str
     weights: Path
 
-    def workplace(self) -> str:
-        """What an open page is told of the engines, tags left out."""
-        page = requests.get(f"{self.url}/workplace", timeout=TIMEOUT).text
+    def words(self, page: str) -> str:
+        """What a page says, tags left out: `workplace` is what an open one is told of engines."""
+        page = requests.get(f"{self.url}/{page}", timeout=TIMEOUT).text
         return " ".join(re.sub("<[^>]*>", " ", page).split())
 
     def make(self, face: bytes, **options: str) -> "Made":
@@ -109,7 +109,9 @@ def studio(torch: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
     settings = {"GPU_WEIGHTS_DIR": str(installed), "GPU_DEVICE": "cpu"}
     with three_services(folder, settings) as stack:
         studio = Studio(stack.url, installed)
-        assert "wav2lip is not ready: the checkpoint wav2lip_gan is not" in studio.workplace()
+        assert "wav2lip is not ready: the checkpoint wav2lip_gan is not" in studio.words(
+            "workplace"
+        )
         checkpoint = seeded_checkpoint(folder / "wav2lip_gan.pth")
         said = weights(installed, "add", str(checkpoint), "--accept-licence")
         assert said.startswith("installed wav2lip_gan-")
@@ -155,7 +157,8 @@ def test_a_photo_speaks(studio: Studio) -> None:
     assert_whole(made, LipSyncOptions())
     assert_only_the_mouth_moved(made.frames(), portrait())
     # The backend believes for some seconds what a host has said.
-    wait_until(lambda: re.search(r"wav2lip · [\d.]+ × real time", studio.workplace()))
+    wait_until(lambda: re.search(r"wav2lip · [\d.]+ × real time", studio.words("workplace")))
+    assert re.search(r"wav2lip · CPU · .* × real time", studio.words("hosts"))
 
 
 def test_a_video_speaks_with_the_options_of_the_form(studio: Studio) -> None:
@@ -171,12 +174,12 @@ def test_a_video_speaks_with_the_options_of_the_form(studio: Studio) -> None:
 
 
 def test_a_checkpoint_that_is_removed_leaves_the_photo_to_the_next_engine(studio: Studio) -> None:
-    wait_until(lambda: "Engine: wav2lip." in studio.workplace())
+    wait_until(lambda: "Engine: wav2lip." in studio.words("workplace"))
     record = studio.weights / "wav2lip_gan.json"
     away = record.rename(record.with_suffix(".away"))
     try:
         passed_over = "facewarp (built in). wav2lip is not ready"
-        wait_until(lambda: passed_over in studio.workplace())
+        wait_until(lambda: passed_over in studio.words("workplace"))
         assert studio.make(saved_frame(portrait())).job.engine == "facewarp"
     finally:
         away.rename(record)
