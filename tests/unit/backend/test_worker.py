@@ -402,7 +402,8 @@ def test_a_job_that_no_thread_could_be_started_for_is_given_back(store, hosts, w
     until(lambda: not hosts.taken)
 
 
-def test_a_cancelled_job_stops_at_once_and_so_does_its_host(store, work):
+@pytest.mark.parametrize("how", ["cancelled", "deleted"])
+def test_a_job_that_nobody_wants_stops_at_once_and_so_does_its_host(store, work, how):
     began, stops = threading.Event(), []
 
     def make(task):
@@ -413,27 +414,15 @@ def test_a_cancelled_job_stops_at_once_and_so_does_its_host(store, work):
 
     work(make)
     assert began.wait(PATIENCE_SECONDS)
-    store.update("a", Job.cancel)
+    if how == "cancelled":
+        store.update("a", Job.cancel)
+    else:
+        store.delete("a")
     assert stops[0].is_set()
     assert not stops[0].detached
     wait_for(store, "b")
-    assert store.get("a").state == JobState.CANCELLED
-
-
-def test_a_deleted_job_stops_too(store, work):
-    began, stops = threading.Event(), []
-
-    def make(task):
-        if task.job.id == "a":
-            stops.append(task.stop)
-            began.set()
-            hold(task)
-
-    work(make)
-    assert began.wait(PATIENCE_SECONDS)
-    store.delete("a")
-    assert stops[0].is_set()
-    wait_for(store, "b")
+    if how == "cancelled":
+        assert store.get("a").state == JobState.CANCELLED
 
 
 def test_what_another_process_cancels_is_noticed_at_the_next_change(database, store, work):
