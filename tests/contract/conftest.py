@@ -1,4 +1,4 @@
-"""What contract tests share: each database that the backend runs on."""
+"""What contract tests share: each database that the backend runs on, and a host that waits."""
 
 import os
 import shutil
@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from tests.fakes.gated_engine import HeldEngine
+
 CLUSTERS = Path("/usr/lib/postgresql")
+
+
+@pytest.fixture
+def held(host):
+    """The engine of the module's own GPU host, which waits after two seconds of video."""
+    assert host
+    engine = HeldEngine.latest
+    engine.gate.clear()
+    yield engine
+    engine.gate.set()
 
 
 @pytest.fixture(scope="session")

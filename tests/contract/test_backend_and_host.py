@@ -30,15 +30,6 @@ def host():
 
 
 @pytest.fixture
-def held(host):
-    """Waits after two seconds of video."""
-    engine = HeldEngine.latest
-    engine.gate.clear()
-    yield engine
-    engine.gate.set()
-
-
-@pytest.fixture
 def start(tmp_path, database_url):
     """Starts backends that share a database and their media."""
     with ExitStack() as running:

@@ -47,15 +47,6 @@ def host() -> Iterator[str]:
 
 
 @pytest.fixture
-def held(host: str) -> Iterator[HeldEngine]:
-    """Waits after two seconds of video."""
-    engine = HeldEngine.latest
-    engine.gate.clear()
-    yield engine
-    engine.gate.set()
-
-
-@pytest.fixture
 def proxy(host: str) -> Iterator[Proxy]:
     with proxy_before(host) as proxy:
         yield proxy

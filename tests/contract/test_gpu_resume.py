@@ -56,14 +56,6 @@ def host() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def held(host: str) -> Iterator[HeldEngine]:
-    engine = HeldEngine.latest
-    engine.gate.clear()
-    yield engine
-    engine.gate.set()
-
-
 def post_held(url: str, key: str, accept: str = RECORDS_MEDIA_TYPE) -> requests.Response:
     return post(url, "held", speech=LONG_SPEECH, accept=accept, **{"Idempotency-Key": key})
 
