@@ -237,6 +237,23 @@ class FaceNeeded(LipSyncError):
     default_hint = "Send the request again with the file itself in the field `face`."
 
 
+class SpeechNeeded(LipSyncError):
+    """A speech was named by its hash, and the GPU host has it no more."""
+
+    code = "SPEECH_NEEDED"
+    title = "The GPU host does not have this speech"
+    http_status = 428
+    default_hint = "Send the request again with the file itself in the field `speech`."
+
+
+class MediaNotFound(NotFound):
+    """The GPU host has nothing of the file."""
+
+    code = "MEDIA_NOT_FOUND"
+    title = "The GPU host does not have this file"
+    default_hint = "Send it from its first byte, by PUT with `Content-Range: bytes 0-LAST/SIZE`."
+
+
 class GpuHostNotFound(NotFound):
     """No GPU host has this id."""
 
@@ -252,6 +269,22 @@ class Conflict(LipSyncError):
     title = "That is not possible as things stand"
     http_status = 409
     default_hint = "Look at how it stands now, and ask again."
+
+
+class MediaGap(Conflict):
+    """A part of a file begins beyond what has arrived of it."""
+
+    code = "MEDIA_GAP"
+    title = "Bytes are missing before this part of the file"
+    default_hint = "Ask by GET how much has arrived, and send from there."
+
+
+class MediaCorrupt(InvalidInput):
+    """What arrived of a file is not what its hash says."""
+
+    code = "MEDIA_CORRUPT"
+    title = "The file is not the one that was announced"
+    default_hint = "Nothing of it is kept: send it again from its first byte."
 
 
 class JobEnded(Conflict):
@@ -431,6 +464,23 @@ class GpuRefused(UpstreamError):
     title = "The GPU host refuses the backend's token"
     retryable = False
     default_hint = "Set BACKEND_GPU_TOKEN to the GPU_TOKEN that the GPU host printed at its start."
+
+
+class VersionMismatch(UpstreamError):
+    """Backend and GPU host speak versions of the interface that do not understand each other."""
+
+    code = "VERSION_MISMATCH"
+    title = "The backend and the GPU host are too far apart in version"
+    retryable = False
+    default_hint = "Update the older of the two."
+
+
+class TunnelFailed(GpuUnreachable):
+    """The tunnel to the GPU host answers in its place: the host is away, or a limit is reached."""
+
+    code = "TUNNEL_FAILED"
+    title = "The tunnel to the GPU host says that something is wrong"
+    default_hint = "Look at the terminal or notebook that runs the GPU host."
 
 
 class GpuAnswerBroken(UpstreamError):
