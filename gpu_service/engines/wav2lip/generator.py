@@ -36,8 +36,8 @@ _SEEN: Final = {
     "face2": (384, 10, 12),
     "face3": (256, 16, 24),
     "face4": (128, 28, 48),
-    "face5": (64, 51, 96),
-    "face6": (32, 48, 96),
+    "face5": (64, 52, 96),
+    "face6": (32, 49, 96),
 }
 SIGNATURES: Final[Mapping[PartName, Signature]] = {
     "face": Signature(_FACES, _SEEN),
@@ -124,14 +124,15 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
     if runtime == "auto":
         on_cpu = choose_device(device).type == "cpu"
         runtime = "openvino" if on_cpu and _openvino_works() else "torch"
-    parts = load_parts(path)
     if runtime == "torch":
+        parts = load_parts(path)
         torch = TorchRuntime(device, precision)
         return Generator(torch, lambda name: torch.compile(parts[name].module))
     _require("openvino", "OpenVINO", OPENVINO_LINE)
     from gpu_service.runtimes.openvino_runtime import OpenVinoRuntime
 
     vino = OpenVinoRuntime(precision)
+    parts = load_parts(path, tiled=True)
     generator = Generator(
         vino, lambda name: vino.compile(*(parts.pop(name, None) or load_parts(path)[name]))
     )

@@ -5,7 +5,7 @@ side; a convolution of such channels is the sum of two convolutions. So all that
 face alone is computed once for a photo, however long the speech is. The other half draws only the
 rows of the lower face, of which each layer needs a few more at the top. Normalisation is folded
 into the convolutions. Together they compute the lower half of `Wav2LipGenerator`'s picture with 54
-% of its multiplications.
+% of its multiplications; `winograd_network.py` does with fewer.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,14 @@ from gpu_service.runtimes.torch_runtime import load_checkpoint
 
 FIRST_ROW: Final = 48
 """Of the 96 rows of a picture, those from here on are drawn."""
-_CROPPED: Final = 2
+CROPPED: Final = 2
 """Stages from here on, of 12 pixels and more, are drawn in part; cropping smaller ones gains
 nothing."""
+TILED: Final = 3
+"""Stages from here on, of 24 pixels and more, begin with a whole tile, so that `winograd_network`
+can take over."""
+TILE: Final = 4
+"""How many rows a tile has."""
 
 
 class Rows(NamedTuple):
@@ -44,7 +49,10 @@ def needed_rows(num_convs: Sequence[int]) -> list[Rows]:
     rows: list[Rows] = []
     drawn = FIRST_ROW - 1
     for stage in reversed(range(len(num_convs))):
-        joined = drawn - num_convs[stage] if stage >= _CROPPED else 0
+        joined = drawn - num_convs[stage] if stage >= CROPPED else 0
+        if stage >= TILED:
+            joined -= joined % TILE
+            drawn = joined + num_convs[stage]
         rows.append(Rows(joined, drawn))
         # Row r of the enlarged picture comes from row r // 2 and the next.
         drawn = joined // 2
@@ -141,7 +149,8 @@ class FaceSide(nn.Module):
             Folded(join, slice(num_drawn, None)) for join, num_drawn in _joins(generator)
         )
         rows = needed_rows([len(convs) for convs in _stage_convs(generator)])
-        self.firsts = [*(row.joined for row in rows), FIRST_ROW]
+        # The last part is added after one more convolution, which uses up a row, too.
+        self.firsts = [*(row.joined for row in rows), rows[-1].drawn + 1]
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
         """Prepare faces.
@@ -150,7 +159,7 @@ class FaceSide(nn.Module):
             faces: (F, 6, 96, 96) as `Wav2LipGenerator` takes them.
 
         Returns:
-            Seven tensors for `MouthSide`, from (F, 512, 3, 3) to (F, 32, 48, 96).
+            Seven tensors for `MouthSide`, from (F, 512, 3, 3) to (F, 32, 49, 96).
         """
         features, x = [], faces
         for stage in self.encoder:
@@ -175,7 +184,7 @@ class MouthSide(nn.Module):
             Folded(join, slice(num_drawn), biased=False) for join, num_drawn in joins[:-1]
         )
         self.stages = nn.ModuleList(
-            nn.Sequential(*(FoldedBlock(block, above=stage < _CROPPED) for block in blocks))
+            nn.Sequential(*(FoldedBlock(block, above=stage < CROPPED) for block in blocks))
             for stage, blocks in enumerate(convs)
         )
         last, num_drawn = joins[-1]
@@ -193,16 +202,23 @@ class MouthSide(nn.Module):
         Returns:
             (B, 3, 48, 96) BGR in [0, 1]: rows 48 to 95.
         """
-        x, first = self.listener(mel), 0
+        x = self.draw(mel, faces, len(self.rows))
+        drawn: Tensor = self.colours(F.relu(self.last(x) + faces[-1]))
+        return torch.sigmoid(drawn[:, :, FIRST_ROW - self.rows[-1].drawn - 1 :])
+
+    def draw(self, mel: Tensor, faces: Sequence[Tensor], num_stages: int) -> Tensor:
+        """What the first stages draw, from the row on that the last of them says."""
+        x: Tensor = self.listener(mel)
+        first = 0
         for enlarge, stage, rows, face in zip(
-            self.enlargers, self.stages, self.rows, faces[:-1], strict=True
+            [*self.enlargers][:num_stages], self.stages, self.rows, faces, strict=False
         ):
             # Of row r, the enlarged picture begins with row 2 r.
             x = enlarge(x)[:, :, rows.joined - 2 * first :]
             x, first = stage(F.relu(x + face)), rows.drawn
             if rows.joined == 0:  # drawn whole
                 x = x[:, :, first:]
-        return torch.sigmoid(self.colours(F.relu(self.last(x) + faces[-1])))
+        return x
 
 
 class Part(NamedTuple):
@@ -213,8 +229,12 @@ class Part(NamedTuple):
     """Of its inputs, each without the batch."""
 
 
-def load_parts(path: Path) -> dict[str, Part]:
+def load_parts(path: Path, *, tiled: bool = False) -> dict[str, Part]:
     """The networks of a checkpoint: `face`, `mouth` and, for the whole picture, `whole`.
+
+    Args:
+        path: The checkpoint.
+        tiled: Whether `mouth` is to multiply less and add more, see `winograd_network`.
 
     Raises:
         CheckpointMismatch: The file holds something else.
@@ -223,19 +243,22 @@ def load_parts(path: Path) -> dict[str, Part]:
     generator = Wav2LipGenerator()
     load_checkpoint(generator, path)
     generator.eval().requires_grad_(False)
-    return split(generator)
+    return split(generator, tiled=tiled)
 
 
-def split(generator: Wav2LipGenerator) -> dict[str, Part]:
+def split(generator: Wav2LipGenerator, *, tiled: bool = False) -> dict[str, Part]:
     """The generator in parts, as `load_parts` gives them."""
+    from gpu_service.engines.wav2lip.winograd_network import TiledMouthSide
+
     mel, faces = (1, 80, 16), (6, 96, 96)
-    face = FaceSide(generator).eval()
+    face, mouth = FaceSide(generator).eval(), MouthSide(generator).eval()
     with torch.inference_mode():
         prepared = face(torch.zeros(1, *faces))
     return {
         "face": Part(face, (faces,)),
         "mouth": Part(
-            MouthSide(generator).eval(), (mel, *(tuple(each.shape[1:]) for each in prepared))
+            TiledMouthSide(mouth).eval() if tiled else mouth,
+            (mel, *(tuple(each.shape[1:]) for each in prepared)),
         ),
         "whole": Part(generator, (mel, faces)),
     }
