@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from contracts.asgi import BodyLimit
+from contracts.versions import PROGRAM_VERSION
 from gpu_service.auth import BearerToken
 from gpu_service.avatars import Avatars
 from gpu_service.cache import Cache
@@ -39,7 +40,7 @@ def create_app(
     app = FastAPI(
         title="LipSync Studio GPU host",
         summary="Where the engines are: a face and a speech in, a video out.",
-        version="0.1.0",
+        version=PROGRAM_VERSION,
         lifespan=lifespan,
         # FastAPI's own pages come from a CDN; /openapi.json stays.
         docs_url=None,
