@@ -1,7 +1,6 @@
 """Who may use the GPU host: whoever sends its bearer token."""
 
 import hmac
-import uuid
 from typing import Final
 
 from contracts.asgi import AsgiApp, Receive, Scope, Send, refuse
@@ -12,7 +11,7 @@ OPEN_PATHS: Final = ("/health",)
 
 
 class BearerToken:
-    """ASGI layer that names each request, and refuses those without the token.
+    """ASGI layer that refuses requests without the token.
 
     Args:
         app: The service.
@@ -28,7 +27,6 @@ class BearerToken:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http":
-            scope["request_id"] = uuid.uuid4().hex
             error = self._refusal(scope)
             if error is not None:
                 await refuse(error, scope, receive, send, self._drain_bytes)
