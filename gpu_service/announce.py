@@ -96,8 +96,10 @@ def _lines(reach: Reach, statuses: Sequence[EngineStatus], drain_seconds: float)
         yield from ("", *_qr(reach.connection))
     yield ""
     for status in statuses:
-        how = f"ready on {status.device}" if status.ready else f"not ready: {status.reason}"
+        how = f"ready on {status.device}" if status.ready else "not ready"
         yield from _entry("engine", f"{status.info.name}: {how}")
+        if not status.ready:
+            yield " " * _LABEL + status.reason  # in one line, since commands in it are copied
     if not any(status.ready for status in statuses):
         yield from _entry("", "Nothing can be rendered until an engine is ready.")
     yield from _entry(

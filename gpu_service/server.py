@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import math
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
@@ -50,7 +52,15 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._loop = asyncio.get_running_loop()
+            self._hear_hang_up()
             self._on_listening(_address(self.servers[0].sockets[0]))
+
+    def _hear_hang_up(self) -> None:
+        """End in order where the terminal is closed, too: a tunnel's agent would outlive us."""
+        hang_up = getattr(signal, "SIGHUP", None)
+        here = threading.current_thread() is threading.main_thread()
+        if hang_up and here and signal.getsignal(hang_up) is signal.SIG_DFL:  # nohup ignores it
+            signal.signal(hang_up, self.handle_exit)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came. It is not kept, to be raised again: a host that drained ended well."""

@@ -189,10 +189,7 @@ class NgrokTunnel:
 
 def _hush() -> None:
     """Keep pyngrok from logging: it repeats all that the agent says, the authtoken among it."""
-    logger = logging.getLogger("pyngrok")
-    if logger.propagate:
-        logger.propagate = False
-        logger.addHandler(logging.NullHandler())
+    logging.getLogger("pyngrok").setLevel(logging.CRITICAL + 1)
 
 
 def _shortened(text: str) -> str:
