@@ -28,8 +28,9 @@ from contracts.records import (
     Record,
 )
 from gpu_service.render import Emit
-from gpu_service.routes import runs
-from gpu_service.routes.runs import ALONE_SECONDS, KEPT_SECONDS, Renders, Run
+from gpu_service.routes import rendering
+from gpu_service.routes.rendering import Run
+from gpu_service.routes.runs import ALONE_SECONDS, KEPT_SECONDS, Renders
 
 ENGINE = EventRecord(name="engine", value="counting")
 REPORT = RenderReport(
@@ -127,6 +128,53 @@ def test_a_render_that_ends_with_its_host_says_that_it_may_be_sent_again() -> No
     in_loop(scenario)
 
 
+def test_a_host_that_drains_hands_back_what_waits_and_lets_end_what_runs() -> None:
+    async def scenario() -> None:
+        renders, work = Renders(1, 1), Work((ENGINE, b""))
+        run, waiting = renders.start(work, "key"), renders.start(Work())
+        await run.begun()
+        draining = asyncio.create_task(renders.drain(60))
+        await waiting.ended()
+        assert isinstance(waiting.error, Busy)
+        assert renders.draining
+        with pytest.raises(Busy) as refused:
+            renders.start(Work())
+        assert refused.value.hint
+        assert refused.value.retry_after_seconds
+        assert renders.start(Work(), "key") is run
+        assert not draining.done()
+        work.tell(None)
+        await draining
+        assert (await read(run))[-1].record == EndRecord(report=REPORT)
+        await renders.close()
+
+    in_loop(scenario)
+
+
+def test_what_does_not_end_while_the_host_drains_is_handed_back() -> None:
+    async def scenario() -> None:
+        renders, work = Renders(1), Work((ENGINE, b""))
+        run = renders.start(work)
+        await run.begun()
+        await renders.drain(0)
+        work.tell(progress())
+        await run.ended()
+        assert isinstance(run.error, Busy)
+        assert run.error.retryable
+        await renders.close()
+
+    in_loop(scenario)
+
+
+def test_a_host_without_renders_has_drained_at_once() -> None:
+    async def scenario() -> None:
+        renders = Renders(1)
+        await renders.drain(1e9)
+        await renders.close()
+
+    in_loop(scenario)
+
+
 def test_readers_at_any_place_get_the_same_bytes_whenever_they_come() -> None:
     async def scenario() -> None:
         choose = np.random.default_rng(7)
@@ -172,7 +220,7 @@ def test_a_reader_who_is_slow_holds_up_neither_the_render_nor_others() -> None:
 def test_of_progress_only_the_latest_is_told_and_again_while_nothing_else_flows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runs, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(rendering, "HEARTBEAT_SECONDS", 0.01)
 
     async def scenario() -> None:
         renders, work = Renders(1), Work(*(progress(done) for done in range(9)))
