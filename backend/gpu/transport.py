@@ -1,9 +1,11 @@
 """HTTP to a GPU host: connections that can be cut, and what goes wrong on them as our errors."""
 
+import http.client
+import io
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +18,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError, ReadTimeoutError
 from urllib3.response import HTTPResponse
 
+from backend.gpu.traffic import CountedReader, Traffic, TrafficCount
+from backend.gpu.tunnels import READ_BYTES, tunnel_fault
 from contracts.catalogue import from_body
 from contracts.errors import (
     GpuAnswerBroken,
@@ -24,16 +28,29 @@ from contracts.errors import (
     GpuUnreachable,
     LipSyncError,
     MethodNotAllowed,
+    NoGpuHost,
     NotFound,
     OriginRefused,
 )
 from contracts.hosts import is_loopback
+from contracts.versions import (
+    API_HEADER,
+    API_VERSION,
+    FIRST_VERSION,
+    ApiVersion,
+    read_version,
+    require_understood,
+)
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 _BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
 _GOOD = (requests.codes.ok, requests.codes.no_content)
 _ELSEWHERE = (NotFound.code, MethodNotAllowed.code, OriginRefused.code)
 """What another service of ours would say at this address."""
+JSON = "application/json"
+
+Meter = Callable[[Traffic], None]
+"""Is told what has passed, once an answer has ended."""
 
 
 class Wire(HTTPAdapter):
@@ -48,6 +65,8 @@ class Wire(HTTPAdapter):
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._cut = False
+        self.count = TrafficCount()
+        """What passes over its connections."""
         super().__init__()
 
     def cut(self) -> None:
@@ -88,10 +107,23 @@ class Wire(HTTPAdapter):
 
 
 def _pools(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
+    class Answer(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+            super().__init__(sock, *args, **kwargs)
+            # Nothing has been read yet, so that the buffer which is let go of is empty.
+            self.fp = io.BufferedReader(CountedReader(self.fp.detach(), wire.count))
+
     class Plain(HTTPConnection):
+        response_class = Answer
+
         def connect(self) -> None:
             super().connect()
             wire.opened(self.sock)
+
+        def send(self, data: Any) -> None:
+            if isinstance(data, bytes | bytearray | memoryview):  # as urllib3 sends all of it
+                wire.count.sent(len(data))
+            super().send(data)
 
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
             sock = self.sock  # let go of when the answer is the connection's last
@@ -123,11 +155,24 @@ class _Bearer(AuthBase):
 
 
 class Line:
-    """A session with the GPU host at one address; what goes wrong on it is an error of ours."""
+    """A session with the GPU host at one address; what goes wrong on it is an error of ours.
 
-    def __init__(self, url: str, session: requests.Session) -> None:
+    Args:
+        url: Where the host answers.
+        session: Asks there, over `wire`.
+        wire: Knows what has passed.
+        meter: Is told of it, too.
+    """
+
+    def __init__(
+        self, url: str, session: requests.Session, wire: Wire, meter: Meter | None = None
+    ) -> None:
         self.url = url
+        self.api: ApiVersion = FIRST_VERSION
+        """What the host speaks, by its last answer; that of old hosts before the first."""
         self._session = session
+        self._wire = wire
+        self._meter = meter
 
     def ask(
         self,
@@ -143,46 +188,127 @@ class Line:
         Raises:
             LipSyncError: The host's own error.
             GpuRefused: It does not accept our token.
+            VersionMismatch: It speaks another version of the interface.
+            TunnelFailed: The tunnel to it answers in its place.
             GpuUnreachable: No GPU host answers.
             GpuTimeout: Its answer does not begin.
             GpuAnswerBroken: The connection broke.
         """
+        answer, said = self.exchange(method, path, read_seconds=read_seconds, **request)
+        # Other web applications have a page of their own for every address.
+        kind = answer.headers.get("Content-Type", "")
+        is_good = answer.status_code in _GOOD and not said and kind.startswith(media_type)
+        version = answer.headers.get(API_HEADER)
+        try:
+            if is_good or version is not None:
+                self._understand(version)
+            if not is_good:
+                raise _error(answer, said, self.url)
+        except LipSyncError:
+            answer.close()
+            raise
+        return answer
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        read_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        stream: bool = False,
+        **request: Any,
+    ) -> tuple[requests.Response, bytes]:
+        """One request, and whatever the host answers.
+
+        Returns:
+            The answer, and the beginning of its body where that is an error or a web page; else all
+            of it has been read, or with `stream` nothing yet.
+
+        Raises:
+            TunnelFailed: The tunnel to it answers in its place.
+            GpuUnreachable: No GPU host answers.
+            GpuTimeout: Its answer does not begin.
+            GpuAnswerBroken: The connection broke.
+        """
+        self.settle()
+        self._wire.count.asked()
         with gpu_errors(self.url):
             answer = self._session.request(
                 method,
                 self.url + path,
                 timeout=(CONNECT_TIMEOUT_SECONDS, read_seconds),
                 allow_redirects=False,
+                stream=True,  # who knows how long a page of others is
                 **request,
             )
-            # Other web applications have a page of their own for every address.
-            kind = answer.headers.get("Content-Type", "")
-            if answer.status_code not in _GOOD or not kind.startswith(media_type):
-                with answer:
-                    raise _error(answer, self.url)
-        return answer
+            try:
+                web_page = answer.headers.get("Content-Type", "").startswith("text/html")
+                is_good = answer.status_code in _GOOD and not web_page
+                said = b"" if is_good else _beginning(answer)
+                fault = tunnel_fault(answer.status_code, answer.headers, said, self.url)
+                if fault is not None:
+                    raise fault
+                if is_good and not stream:
+                    answer.content  # noqa: B018 - reads it
+            except BaseException:
+                answer.close()
+                raise
+        return answer, said
+
+    def settle(self) -> None:
+        """Tell the meter what has passed since it was told last."""
+        passed = self._wire.count.take()
+        if self._meter is not None and any(passed):
+            self._meter(passed)
+
+    def _understand(self, header: str | None) -> None:
+        self.api = read_version(header)
+        require_understood(self.api, other_is=f"the GPU host at {self.url}", we_are="the backend")
 
 
 @contextmanager
-def line_to(url: str, token: str, wire: Wire | None = None) -> Iterator[Line]:
-    """A line to a GPU host, closed with the block."""
+def line_to(
+    url: str, token: str, wire: Wire | None = None, meter: Meter | None = None
+) -> Iterator[Line]:
+    """A line to a GPU host, closed with the block.
+
+    Args:
+        url: Where it answers.
+        token: Its GPU_TOKEN; empty sends none.
+        wire: Opens the connections; one of its own where None.
+        meter: Is told what has passed.
+    """
+    wire = wire or Wire(CONNECT_TIMEOUT_SECONDS)
     with requests.Session() as session:
         session.auth = _Bearer(token)
         # ngrok shows browsers a warning page first; any value of this header skips it.
         session.headers["ngrok-skip-browser-warning"] = "1"
+        session.headers[API_HEADER] = str(API_VERSION)
         # A proxy from the environment can't reach this machine's own loopback.
         session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-        if wire is not None:
-            session.mount("http://", wire)
-            session.mount("https://", wire)
-        yield Line(url, session)
+        session.mount("http://", wire)
+        session.mount("https://", wire)
+        line = Line(url, session, wire, meter)
+        try:
+            yield line
+        finally:
+            line.settle()
 
 
-def _error(answer: requests.Response, url: str) -> LipSyncError:
+def _beginning(answer: requests.Response) -> bytes:
+    said = b""
+    for chunk in answer.iter_content(READ_BYTES):
+        said += chunk
+        if len(said) >= READ_BYTES:
+            break
+    return said
+
+
+def _error(answer: requests.Response, said: bytes, url: str) -> LipSyncError:
     if answer.status_code == requests.codes.unauthorized:
         return GpuRefused(f"the GPU host at {url} refuses the token")
     try:
-        body = json.loads(answer.content)
+        body = json.loads(said)
     except ValueError:
         body = None
     if not isinstance(body, dict) or body.get("code") in (None, *_ELSEWHERE):
@@ -193,12 +319,9 @@ def _error(answer: requests.Response, url: str) -> LipSyncError:
     return error
 
 
-def no_gpu_host(url: str, said: str = "") -> GpuUnreachable:
+def no_gpu_host(url: str, said: str = "") -> NoGpuHost:
     """Somebody answers there, but not as a GPU host does."""
-    return GpuUnreachable(
-        f"what answers {said}at {url} is no GPU host",
-        hint="Check BACKEND_GPU_URL and the tunnel.",
-    )
+    return NoGpuHost(f"what answers {said}at {url} is no GPU host")
 
 
 @contextmanager

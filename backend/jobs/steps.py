@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from backend.gpu.client import GpuClient
+from backend.gpu.renderer import Renderer
 from backend.gpu.rendering import LOST, RenderOrder
 from backend.gpu.stop import Stop
 from backend.jobs.changes import Changes
@@ -40,7 +40,7 @@ class Task:
 
     job: Job
     """As it was when it was claimed."""
-    gpu: GpuClient
+    gpu: Renderer
     """The host that renders it."""
     stop: Stop
     update: Callable[[Callable[[Job], None]], Job]
