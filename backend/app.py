@@ -122,6 +122,7 @@ def _assemble(
         AddedHosts(database, plain_http=settings.gpu_plain_http),
         fixed if fixed.url else None,
         settings.gpu_timeout_seconds,
+        forwarded=settings.gpu_forwarded,
     )
     worker = Worker(
         jobs,

@@ -2,15 +2,19 @@
 
 import logging
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from backend.gpu.rendering import OnRestart, Patience, Rendering, RenderOrder
 from backend.gpu.stop import Stop
-from backend.gpu.transport import Wire, line_to, no_gpu_host
+from backend.gpu.transport import Line, Peer, Wire, line_to, no_gpu_host
+from backend.gpu.uploads import OnSent, Transfers
 from backend.staging.fragments import Fragments
 from contracts.errors import LipSyncError, RenderNotFound
+from contracts.hosts import is_loopback
 from contracts.lipsync import EngineStatus
 from contracts.records import Framed
 
@@ -48,6 +52,7 @@ class GpuClient:
         stall_seconds: Silence after which a connection is taken for dead; hosts tell of their
             progress every 2 s.
         pause_seconds: Before the first try to resume; each further pause is longer.
+        far: Whether it is on another machine; None tells by its address.
     """
 
     def __init__(
@@ -58,8 +63,13 @@ class GpuClient:
         *,
         stall_seconds: float = 10.0,
         pause_seconds: float = 0.25,
+        far: bool | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        self.far = not is_loopback(urlsplit(url).hostname or "") if far is None else far
+        """Whether the way there is slow and breaks: large files are sent ahead, and once."""
+        self._transfers = Transfers()
+        self._peer = Peer()
         self._token = token
         self._patience = Patience(timeout_seconds, stall_seconds, pause_seconds)
 
@@ -89,7 +99,7 @@ class GpuClient:
         Raises:
             LipSyncError: It could not be told.
         """
-        with line_to(self.url, self._token) as line:
+        with self._line() as line:
             try:
                 line.ask("DELETE", f"/render/{key}")
             except RenderNotFound:
@@ -97,7 +107,12 @@ class GpuClient:
         return True
 
     def render(
-        self, order: RenderOrder, fragments: Fragments, stop: Stop, on_restart: OnRestart
+        self,
+        order: RenderOrder,
+        fragments: Fragments,
+        stop: Stop,
+        on_restart: OnRestart,
+        on_sent: OnSent = lambda _done, _total: None,
     ) -> Generator[Framed, None, None]:
         """Have a face speak, and go on with what the host renders already.
 
@@ -111,6 +126,8 @@ class GpuClient:
             stop: Ends it at any moment, and the host's work, too, unless it was detached.
             on_restart: Is told when the host died in the middle, before the render begins anew.
                 What it raises ends the render.
+            on_sent: Is told of bytes that leave for a host that is far, of how many in all, before
+                the first record; often.
 
         Yields:
             Progress, events, and what was new to the fragments, at last an EndRecord; that alone
@@ -127,9 +144,16 @@ class GpuClient:
         wire = Wire(self._patience.stall_seconds)
         ended = False
         try:
-            with line_to(self.url, self._token, wire) as line, stop.cutting(wire.cut):
+            with self._line(wire) as line, stop.cutting(wire.cut):
                 yield from Rendering(
-                    line, order, fragments, self._patience, stop, on_restart
+                    line,
+                    order,
+                    fragments,
+                    self._patience,
+                    stop,
+                    on_restart,
+                    on_sent,
+                    self._transfers if self.far else None,
                 ).records()
             ended = True
         finally:
@@ -146,8 +170,11 @@ class GpuClient:
             # It stops by itself when nobody has listened for a minute.
             log.warning("the GPU host could not be told to stop %s: %s", key, error.detail)
 
+    def _line(self, wire: Wire | None = None) -> AbstractContextManager[Line]:
+        return line_to(self.url, self._token, wire, self._peer)
+
     def _ask(self, path: str, kind: TypeAdapter[T]) -> T:
-        with line_to(self.url, self._token) as line:
+        with self._line() as line:
             body = line.ask("GET", path).content
         try:
             return kind.validate_json(body)

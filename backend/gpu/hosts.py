@@ -75,6 +75,7 @@ class GpuHosts:
         added: Those that somebody added.
         fixed: Address and token of the one that the settings name; None where they name none.
         timeout_seconds: How long resuming a render is tried while nothing new comes.
+        forwarded: Whether those at loopback addresses are on other machines, too.
         clock: Seconds that only grow.
         draw: A random number in [0, 1), so that pauses of several hosts do not end together.
     """
@@ -85,11 +86,13 @@ class GpuHosts:
         fixed: Connection | None,
         timeout_seconds: float = 45.0,
         *,
+        forwarded: bool = False,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _random.random,
     ) -> None:
         self._added = added
         self._timeout_seconds = timeout_seconds
+        self._far = True if forwarded else None
         self._clock = clock
         self.draw = draw
         self._hosts: dict[str, Host] = {}
@@ -206,7 +209,7 @@ class GpuHosts:
                         self._hosts[row.id] = self._host(row.id, row.name, row.url, row.token)
 
     def _host(self, host_id: str, name: str, url: str, token: str) -> Host:
-        client = GpuClient(url, token, self._timeout_seconds)
+        client = GpuClient(url, token, self._timeout_seconds, far=self._far)
         return Host(host_id, name, url, host_id == FIXED_ID, client)
 
     def take(

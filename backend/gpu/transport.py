@@ -13,7 +13,12 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NameResolutionError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
 from urllib3.response import HTTPResponse
 
 from contracts.catalogue import from_body
@@ -28,19 +33,25 @@ from contracts.errors import (
     OriginRefused,
 )
 from contracts.hosts import is_loopback
+from contracts.versions import API_HEADER, ApiVersion, read_version
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 _BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
 _GOOD = (requests.codes.ok, requests.codes.no_content)
 _ELSEWHERE = (NotFound.code, MethodNotAllowed.code, OriginRefused.code)
 """What another service of ours would say at this address."""
+UNSENT_BYTES = 64 * 1024
+"""So much of an upload may wait in this machine for the network. Systems keep megabytes, behind
+which a tunnel that has stalled would look alive for minutes."""
+_UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class Wire(HTTPAdapter):
     """Connections that another thread can cut, whatever they wait for.
 
     Args:
-        stall_seconds: An answer that has begun may be silent for so long.
+        stall_seconds: An answer that has begun may be silent for so long, and an upload stand
+            still.
     """
 
     def __init__(self, stall_seconds: float) -> None:
@@ -63,11 +74,20 @@ class Wire(HTTPAdapter):
     def opened(self, opened: object) -> None:
         """A connection stands."""
         if isinstance(opened, socket.socket):
+            if _UNSENT_OPTION is not None:
+                with suppress(OSError):
+                    opened.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, UNSENT_BYTES)
             with self._lock:
                 self._sockets = [each for each in self._sockets if each.fileno() >= 0]
                 self._sockets.append(opened)
         if self._cut:
             self.cut()
+
+    def sending(self, sender: object) -> None:
+        """A piece of a request is about to leave; without this, the time for connecting counts."""
+        if isinstance(sender, socket.socket):
+            with suppress(OSError):
+                sender.settimeout(self._stall_seconds)
 
     def answered(self, answering: object) -> None:
         """An answer has begun on a connection."""
@@ -92,6 +112,12 @@ def _pools(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
         def connect(self) -> None:
             super().connect()
             wire.opened(self.sock)
+
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            wire.sending(self.sock)
+            super().send(data)
 
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
             sock = self.sock  # let go of when the answer is the connection's last
@@ -122,11 +148,19 @@ class _Bearer(AuthBase):
         return request
 
 
+class Peer:
+    """What is known of a GPU host over all lines to it."""
+
+    api: ApiVersion | None = None
+    """The version of the interface that its latest answer named; None before any."""
+
+
 class Line:
     """A session with the GPU host at one address; what goes wrong on it is an error of ours."""
 
-    def __init__(self, url: str, session: requests.Session) -> None:
+    def __init__(self, url: str, session: requests.Session, peer: Peer | None = None) -> None:
         self.url = url
+        self.peer = peer or Peer()
         self._session = session
 
     def ask(
@@ -160,11 +194,14 @@ class Line:
             if answer.status_code not in _GOOD or not kind.startswith(media_type):
                 with answer:
                     raise _error(answer, self.url)
+        self.peer.api = read_version(answer.headers.get(API_HEADER))
         return answer
 
 
 @contextmanager
-def line_to(url: str, token: str, wire: Wire | None = None) -> Iterator[Line]:
+def line_to(
+    url: str, token: str, wire: Wire | None = None, peer: Peer | None = None
+) -> Iterator[Line]:
     """A line to a GPU host, closed with the block."""
     with requests.Session() as session:
         session.auth = _Bearer(token)
@@ -175,7 +212,7 @@ def line_to(url: str, token: str, wire: Wire | None = None) -> Iterator[Line]:
         if wire is not None:
             session.mount("http://", wire)
             session.mount("https://", wire)
-        yield Line(url, session)
+        yield Line(url, session, peer)
 
 
 def _error(answer: requests.Response, url: str) -> LipSyncError:
@@ -226,6 +263,10 @@ def _translate(error: requests.ConnectionError, url: str) -> LipSyncError:
     cause: object = error.args[0] if error.args else None
     if isinstance(cause, ReadTimeoutError):  # how requests reports silence within a body
         return GpuTimeout(f"the GPU host at {url} stopped answering")
+    if isinstance(cause, ProtocolError) and any(
+        isinstance(each, TimeoutError) for each in cause.args
+    ):
+        return GpuTimeout(f"nothing more can be sent to the GPU host at {url}")
     reason = getattr(cause, "reason", cause)
     unreachable = (NewConnectionError, NameResolutionError)
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, unreachable):

@@ -96,7 +96,7 @@ class World:
 @pytest.fixture
 def world(database, monkeypatch):
     worlds = []
-    monkeypatch.setattr(hosts_module, "GpuClient", lambda *args: worlds[0].client(*args))
+    monkeypatch.setattr(hosts_module, "GpuClient", lambda *args, **_: worlds[0].client(*args))
     worlds.append(object.__new__(World))
     worlds[0].__init__(database, plain_http=True)
     return worlds[0]
@@ -500,7 +500,9 @@ def test_a_token_travels_in_the_clear_only_where_that_is_allowed(database, world
 def test_a_connection_string_says_it_all(world, monkeypatch):
     given = []
     monkeypatch.setattr(
-        hosts_module, "GpuClient", lambda url, token, *_: given.append((url, token)) or world["b"]
+        hosts_module,
+        "GpuClient",
+        lambda url, token, *_, **__: given.append((url, token)) or world["b"],
     )
     view = world.hosts.add(NewGpuHost(connection=f"lipsync://{CANARY}@gpu.example:8443"))
     assert given == [("https://gpu.example:8443", CANARY)]
