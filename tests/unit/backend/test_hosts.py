@@ -536,3 +536,13 @@ def test_an_added_host_with_a_wrong_token_says_how_to_mend_it(database):
         hosts.look()
         assert hosts.take(None) is None
         assert isinstance(hosts.why(), GpuRefused)
+
+
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_hosts_behind_forwarded_ports_are_far_though_their_address_is_loopback(database, forwarded):
+    with gpu_host() as host:
+        hosts = GpuHosts(AddedHosts(database), Connection(host.url, ""), forwarded=forwarded)
+        hosts.look()
+        place = hosts.take(None)
+        assert place
+        assert place.client.far is forwarded
