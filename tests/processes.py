@@ -53,7 +53,11 @@ class Service:
             begin = log.tell()
             # Not where a developer's .env lies.
             self._process = process = subprocess.Popen(
-                self._command, cwd=self._folder, env=self._environment(), stderr=log
+                self._command,
+                cwd=self._folder,
+                env=self._environment(),
+                stdout=subprocess.DEVNULL,  # what it tells a person who starts it
+                stderr=log,
             )
         listens = re.compile(r"running on (http://[\d.]+:(\d+)) ")
         wait_until(lambda: listens.search(self.log(), begin) or process.poll() is not None)
