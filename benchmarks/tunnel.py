@@ -80,6 +80,8 @@ class Made:
     renders: int
     """How many the host has begun of it."""
     video_bytes: int
+    video_sha256: str
+    """The first digits."""
     cuts: int = 0
     requests: int = 0
     sent_bytes: int = 0
@@ -109,6 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         through, seconds, others = make(folder / "tunnel", orders, python, source, manners)
     faults = [*faults_of(direct), *faults_of(through, MIN_CUTS)]
+    faults += [
+        f"job {number} ({each.name}): another video than directly"
+        for number, (each, other) in enumerate(zip(through, direct, strict=True))
+        if each.video_sha256 != other.video_sha256
+    ]
     findings = {
         "settings": {
             "engine": "facewarp",
@@ -256,14 +263,14 @@ class Passed:
         passed = [self._traffic.pop(each) for each in subjects if each in self._traffic]
         return {
             "cuts": sum(self._cuts.pop(each, 0) for each in subjects),
-            "requests": sum(len(each.requests) for each in passed),
+            "requests": sum(each.num_requests for each in passed),
             "sent_bytes": sum(each.sent for each in passed),
             "received_bytes": sum(each.received for each in passed),
         }
 
     def others(self) -> int:
         """How many requests were about what nobody has told of yet."""
-        return sum(len(each.requests) for each in self._traffic.values())
+        return sum(each.num_requests for each in self._traffic.values())
 
 
 def report(name: str, job: JobView, renders: int, passed: Passed, media: JobMedia) -> Made:
@@ -280,6 +287,7 @@ def report(name: str, job: JobView, renders: int, passed: Passed, media: JobMedi
         seconds=round((job.finished_at - job.started_at).total_seconds(), 1),
         renders=renders,
         video_bytes=media.video.stat().st_size,
+        video_sha256=sha256(media.video.read_bytes()).hexdigest()[:16],
         # A face that several jobs share counts for the first.
         **passed.about([job.id, *hashes]),
     )

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from backend.gpu.stop import Stop
 from backend.gpu.transport import Line, no_gpu_host
 from contracts.errors import Cancelled, Conflict, GpuAnswerBroken, MediaCorrupt, MediaNotFound
-from contracts.media import MediaView
+from contracts.media import MIN_RESUMABLE_BYTES, MediaView
 
 UPLOAD_PATIENCE: Final = 3
 """The answer to an upload may take so many times the stall: a tunnel still holds part of it when
@@ -159,7 +159,9 @@ class Uploads:
         size = path.stat().st_size
         with self._transfers.sending(sha256, self._stop, sent):
             if not self._transfers.knows(sha256):
-                received = self._received(sha256)
+                # Of a small file, what may be there already is not worth the question.
+                small = size < MIN_RESUMABLE_BYTES and sha256 not in self._furthest
+                received = 0 if small else self._received(sha256)
                 sent(received)
                 if received < size:
                     self._put(path, sha256, received, size, sent)
@@ -189,6 +191,7 @@ class Uploads:
             self._transfers.moved(sha256, first + num_bytes)
             sent(first + num_bytes)
 
+        self._furthest.setdefault(sha256, 0)
         with path.open("rb") as file:
             file.seek(first)
             try:
@@ -203,7 +206,7 @@ class Uploads:
                     read_seconds=UPLOAD_PATIENCE * self._stall_seconds,
                 )
             except MediaCorrupt:
-                self._furthest.pop(sha256, None)
+                self._furthest[sha256] = 0
                 raise
             except Conflict as conflict:
                 # Another backend sends the file, too; what it has sent by then need not go again.

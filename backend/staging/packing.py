@@ -38,7 +38,7 @@ def pack_speech(speech: Path, packed: Path, pause: Callable[[], None]) -> Path:
     """
     if packed.exists():
         return packed
-    unfinished = packed.with_suffix(".part")
+    unfinished = packed.with_name(f"{packed.name}.part")
     try:
         for write in _ways(speech):
             if _try(write, speech, unfinished, pause):

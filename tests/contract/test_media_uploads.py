@@ -119,7 +119,7 @@ def test_an_upload_that_is_cut_thrice_arrives_and_is_rendered_once(studio, tunne
 
 def test_one_request_a_job_and_two_more_for_each_new_large_file(studio, tunnel, big_face):
     studio.client.health()
-    tunnel.traffic.clear()
+    tunnel.requests.clear()
     speech = wav(tone(MIN_RESUMABLE_BYTES / 32_000, 16_000), 16_000)
     for face, said in ((PORTRAIT, SPEECH), (big_face, speech), (big_face, SPEECH)):
         studio.render(face, said)

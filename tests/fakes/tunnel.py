@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.fakes.proxy import Proxy
 
@@ -96,8 +96,7 @@ class _Call:
 class Traffic:
     """What has passed about one subject."""
 
-    requests: list[str] = field(default_factory=list)
-    """Method and path of each."""
+    num_requests: int = 0
     sent: int = 0
     """Bytes towards the host."""
     received: int = 0
@@ -125,6 +124,8 @@ class Tunnel(Proxy):
         self._up, self._down = _Lane(bytes_per_second), _Lane(bytes_per_second)
         self._calls: set[_Call] = set()
         self._closed = threading.Event()
+        self.requests: list[str] = []
+        """Method and path of each, in order."""
         self.traffic: dict[str, Traffic] = {}
         """By subject."""
         self.cuts: Counter[str] = Counter()
@@ -141,11 +142,6 @@ class Tunnel(Proxy):
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         if cut_every_seconds:
             threading.Thread(target=self._cut_again, args=[cut_every_seconds], daemon=True).start()
-
-    @property
-    def requests(self) -> list[str]:
-        """Method and path of all, by subject."""
-        return [each for traffic in self.traffic.values() for each in traffic.requests]
 
     def cut(self) -> None:
         """Break all connections; new ones pass."""
@@ -227,7 +223,8 @@ class Tunnel(Proxy):
         with self._lock:
             call.ask(data, path)
             traffic = self.traffic.setdefault(call.subject, Traffic())
-            traffic.requests.append(f"{head[1].decode()} {path}")
+            traffic.num_requests += 1
+            self.requests.append(f"{head[1].decode()} {path}")
         return True
 
     def _note(self, call: _Call, data: bytes, *, up: bool) -> None:

@@ -5,6 +5,7 @@ import io
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import ANY
 
 import pytest
 
@@ -104,7 +105,7 @@ def num_lost(records):
 
 def test_a_small_job_takes_one_request(studio, host, tunnel):
     studio.client.health()
-    tunnel.traffic.clear()
+    tunnel.requests.clear()
     studio.render(studio.order(b"a face"))
     assert tunnel.requests == ["POST /render"]
     assert studio.sent == []
@@ -112,7 +113,7 @@ def test_a_small_job_takes_one_request(studio, host, tunnel):
 
 def test_a_big_face_takes_two_more_requests_and_no_more_for_the_next_job(studio, host, tunnel):
     studio.client.health()
-    tunnel.traffic.clear()
+    tunnel.requests.clear()
     studio.render()
     studio.render(studio.order(speech=b"another voice"))
     assert tunnel.requests == [
@@ -409,9 +410,23 @@ def test_a_request_that_breaks_has_its_small_files_sent_ahead(studio, host, tunn
     face, speech = bytes(50_000), b"a voice"
     records = studio.render(studio.order(face, speech))
     assert num_lost(records) == 1
-    names = {hashlib.sha256(each).hexdigest() for each in (face, speech)}
-    assert {form["face_sha256"].decode() for form in host.forms[-1:]} <= names
+    names = [hashlib.sha256(each).hexdigest() for each in (face, speech)]
+    assert tunnel.requests[-3:] == [f"PUT /media/{names[0]}", f"PUT /media/{names[1]}", ANY]
+    form = host.forms[-1]
+    assert [form[f"{role}_sha256"].decode() for role in ("face", "speech")] == names
     assert len(host.rendered) == 1
+
+
+def test_a_small_file_whose_upload_breaks_is_asked_for(studio, host, tunnel):
+    studio.client.health()
+    tunnel.cut_after = [30_000, 40_000]
+    studio.render(studio.order(bytes(range(256)) * 400))
+    assert [request.split("/")[0] for request in tunnel.requests if "media" in request] == [
+        "PUT ",
+        "GET ",
+        "PUT ",
+        "PUT ",
+    ]
 
 
 def test_a_page_of_the_tunnel_in_place_of_the_host_is_no_answer(studio, host, tunnel):
