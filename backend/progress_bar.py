@@ -10,6 +10,7 @@ WIDTH: Final = 24
 _STAGES = {
     JobStage.WAITING: "Waiting for its turn",
     JobStage.SPEAKING: "Speaking the text",
+    JobStage.UPLOADING: "Sending the files",
     JobStage.PREPARING: "Finding the face",
     JobStage.RENDERING: "Moving the mouth",
     JobStage.FINISHING: "Finishing the video",

@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     ] = SecretStr("")
     """API key of the ngrok account behind which GPU hosts run: those are then found and offered on
     the page "GPU hosts". No authtoken; NGROK_API_KEY is read, too."""
+    gpu_forwarded: bool = False
+    """Whether GPU hosts at loopback addresses are on other machines, behind ports forwarded to them
+    as by ssh -L: what is sent there is then packed, and goes on where a cut left off, as it is with
+    every other address."""
     data_dir: Path = Path(".data/backend")
     """Where uploads, results and the job database are kept."""
     database_url: SecretStr = SecretStr("")

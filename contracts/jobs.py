@@ -30,6 +30,7 @@ class JobStage(StrEnum):
 
     WAITING = "waiting"
     SPEAKING = "speaking"
+    UPLOADING = "uploading"
     PREPARING = "preparing"
     RENDERING = "rendering"
     FINISHING = "finishing"
@@ -84,11 +85,13 @@ class JobView(BaseModel):
     """Why a queued job waits, or why a running one gets no video now, in words; empty when it is
     only its turn that has not come."""
     progress: float
-    """From 0 to 1: the share of the speech that has become video."""
+    """From 0 to 1: the share of the speech that has become video; in the stage `uploading`, that of
+    the files which has been sent."""
     media_seconds: float = 0.0
     """How much video has come from the GPU host."""
     seconds_left: float | None = None
-    """How long the render still takes at the speed seen so far; None while that can't be said."""
+    """How long the render, or the upload, still takes at the speed seen so far; None while that
+    can't be said."""
     stream: int = 0
     """Which of the job's streams `/jobs/{id}/stream` gives; 0 before the first has begun. It grows
     when the video is rendered anew: who watches then starts over."""

@@ -19,6 +19,7 @@ from frontend.options import NAMES
 STAGES = {
     JobStage.WAITING: "Waiting for its turn",
     JobStage.SPEAKING: "Speaking the text",
+    JobStage.UPLOADING: "Sending the files",
     JobStage.PREPARING: "Finding the face",
     JobStage.RENDERING: "Moving the mouth",
     JobStage.FINISHING: "Finishing the video",
@@ -35,6 +36,7 @@ ENDS = {
 
 SECONDS = {
     "speak": "Speaking the text",
+    "upload": "Sending the files",
     "decode": "Reading the files",
     "track": "Finding the face",
     "prepare": "Preparing the face",
@@ -325,6 +327,17 @@ def clock(value: float) -> str:
 def recorded(job: JobView) -> bool:
     """Whether the speech came as a recording, as far as it is known yet."""
     return job.voice is None and job.stage not in (JobStage.WAITING, JobStage.SPEAKING)
+
+
+def stages(job: JobView) -> list[JobStage]:
+    """What the job goes through, in order, as far as it is known yet."""
+    left_out = {JobStage.WAITING, JobStage.DONE}
+    if recorded(job):
+        left_out.add(JobStage.SPEAKING)
+    # A GPU host on this computer is sent nothing that takes a while.
+    if job.stage is not JobStage.UPLOADING and "upload" not in job.stage_seconds:
+        left_out.add(JobStage.UPLOADING)
+    return [stage for stage in STAGES if stage not in left_out]
 
 
 def when(stage: JobStage, current: JobStage) -> str:

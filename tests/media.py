@@ -268,6 +268,19 @@ def saved_frame(frame: Frame) -> bytes:
     return bytes(cv2.imencode(".png", frame)[1])
 
 
+def large_portrait(num_bytes: int) -> bytes:
+    """The same, as grainy as a night's photo, in a PNG of about this size and no less."""
+    face, grain = portrait(), np.random.default_rng(0)
+    scale = 1.0
+    while True:
+        large = scaled(face, scale).astype(np.int16)
+        noisy = large + grain.integers(-12, 13, large.shape, np.int16)
+        data = saved_frame(np.clip(noisy, 0, 255).astype(np.uint8))
+        if len(data) >= num_bytes:
+            return data
+        scale *= 1.01 * float(np.sqrt(num_bytes / len(data)))
+
+
 def scaled(frame: Frame, scale: float) -> Frame:
     """The picture in another size."""
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC

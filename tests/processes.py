@@ -24,14 +24,23 @@ class Service:
         folder: Takes its log and its data.
         settings: What it gets in its environment, without its prefix.
         port: Where it listens, on loopback; 0 takes a free one, and keeps it.
+        python: What runs it; whoever runs the tests when None.
+        source: The folder that holds its package.
     """
 
     def __init__(
-        self, module: str, folder: Path, settings: Mapping[str, object], port: int = 0
+        self,
+        module: str,
+        folder: Path,
+        settings: Mapping[str, object],
+        port: int = 0,
+        python: Path | None = None,
+        source: Path = ROOT,
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         """Where it answers; known from the start where a port was given."""
-        self._command = [sys.executable, "-m", module, "serve"]
+        self._command = [str(python or sys.executable), "-m", module, "serve"]
+        self._source = source
         self._folder = folder
         self._settings = {"HOST": "127.0.0.1", "PORT": port, "DATA_DIR": folder, **settings}
         self._prefix = {"gpu_service": "GPU_", "backend": "BACKEND_"}[module]
@@ -44,7 +53,11 @@ class Service:
             begin = log.tell()
             # Not where a developer's .env lies.
             self._process = process = subprocess.Popen(
-                self._command, cwd=self._folder, env=self._environment(), stderr=log
+                self._command,
+                cwd=self._folder,
+                env=self._environment(),
+                stdout=subprocess.DEVNULL,  # what it tells a person who starts it
+                stderr=log,
             )
         listens = re.compile(r"running on (http://[\d.]+:(\d+)) ")
         wait_until(lambda: listens.search(self.log(), begin) or process.poll() is not None)
@@ -59,7 +72,7 @@ class Service:
             if not name.startswith(("GPU_", "BACKEND_"))
         }
         own = {self._prefix + name: str(value) for name, value in self._settings.items()}
-        return others | own | {"PYTHONPATH": str(ROOT)}
+        return others | own | {"PYTHONPATH": str(self._source)}
 
     def stop(self) -> int:
         """Ask it to end, and give its exit status."""

@@ -5,14 +5,17 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Final, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from backend.gpu.rendering import OnRestart, Patience, Rendering, RenderOrder
 from backend.gpu.stop import Stop
-from backend.gpu.transport import JSON, Line, Meter, Wire, line_to, no_gpu_host
+from backend.gpu.transport import JSON, Line, Meter, Peer, Wire, line_to, no_gpu_host
+from backend.gpu.uploads import OnSent, Transfers
 from backend.staging.fragments import Fragments
 from contracts.errors import LipSyncError, RenderNotFound
+from contracts.hosts import is_loopback
 from contracts.lipsync import EngineStatus
 from contracts.records import Framed
 
@@ -69,6 +72,7 @@ class GpuClient:
             progress every 2 s.
         pause_seconds: Before the first try to resume; each further pause is longer.
         meter: Is told what passes over the connections.
+        far: Whether it is on another machine; None tells by its address.
     """
 
     def __init__(
@@ -80,8 +84,13 @@ class GpuClient:
         stall_seconds: float = 10.0,
         pause_seconds: float = 0.25,
         meter: Meter | None = None,
+        far: bool | None = None,
     ) -> None:
         self.url = url.rstrip("/")
+        self.far = not is_loopback(urlsplit(url).hostname or "") if far is None else far
+        """Whether the way there is slow and breaks: large files are sent ahead, and once."""
+        self._transfers = Transfers()
+        self._peer = Peer()
         self._token = token
         self._meter = meter
         self._patience = Patience(timeout_seconds, stall_seconds, pause_seconds)
@@ -135,7 +144,12 @@ class GpuClient:
         return True
 
     def render(
-        self, order: RenderOrder, fragments: Fragments, stop: Stop, on_restart: OnRestart
+        self,
+        order: RenderOrder,
+        fragments: Fragments,
+        stop: Stop,
+        on_restart: OnRestart,
+        on_sent: OnSent = lambda _done, _total: None,
     ) -> Generator[Framed, None, None]:
         """Have a face speak, and go on with what the host renders already.
 
@@ -149,6 +163,8 @@ class GpuClient:
             stop: Ends it at any moment, and the host's work, too, unless it was detached.
             on_restart: Is told when the host died in the middle, before the render begins anew.
                 What it raises ends the render.
+            on_sent: Is told of bytes that leave for a host that is far, of how many in all, before
+                the first record; often.
 
         Yields:
             Progress, events, and what was new to the fragments, at last an EndRecord; that alone
@@ -167,7 +183,14 @@ class GpuClient:
         try:
             with self._line(wire) as line, stop.cutting(wire.cut):
                 yield from Rendering(
-                    line, order, fragments, self._patience, stop, on_restart
+                    line,
+                    order,
+                    fragments,
+                    self._patience,
+                    stop,
+                    on_restart,
+                    on_sent,
+                    self._transfers if self.far else None,
                 ).records()
             ended = True
         finally:
@@ -185,7 +208,7 @@ class GpuClient:
             log.warning("the GPU host could not be told to stop %s: %s", key, error.detail)
 
     def _line(self, wire: Wire | None = None) -> AbstractContextManager[Line]:
-        return line_to(self.url, self._token, wire, self._meter)
+        return line_to(self.url, self._token, wire, self._meter, self._peer)
 
     def _ask(self, path: str, kind: TypeAdapter[T]) -> T:
         with self._line() as line:

@@ -33,6 +33,11 @@ LOOK_SECONDS: Final = 3.0
 _random = random.SystemRandom()
 
 
+def beyond_this_machine(url: str) -> bool:
+    """Whether an address is that of another machine."""
+    return not is_loopback(urlsplit(url).hostname or "")
+
+
 class Place:
     """Room for one render on a host, until it is left."""
 
@@ -96,7 +101,7 @@ class GpuHosts:
         *,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _random.random,
-        far: Callable[[str], bool] = lambda url: not is_loopback(urlsplit(url).hostname or ""),
+        far: Callable[[str], bool] = beyond_this_machine,
     ) -> None:
         self._added = added
         self._usage = usage
@@ -269,7 +274,7 @@ class GpuHosts:
             self._usage.passed(url, traffic)
 
         return (
-            GpuClient(url, token, self._timeout_seconds, meter=meter),
+            GpuClient(url, token, self._timeout_seconds, meter=meter, far=self._far(url)),
             PlainClient(url, token, meter=meter),
         )
 

@@ -1,6 +1,5 @@
 """One render followed through broken connections, stalls and restarts."""
 
-import hashlib
 import logging
 import random
 import time
@@ -14,8 +13,10 @@ import requests
 from pydantic import TypeAdapter
 from requests_toolbelt import MultipartEncoder
 
+from backend.gpu.delivery import Delivery, Enclosed, SentAhead
 from backend.gpu.stop import Stop
 from backend.gpu.transport import Line, gpu_errors, no_gpu_host
+from backend.gpu.uploads import UPLOAD_PATIENCE, OnSent, Transfers, Uploads
 from backend.staging.fragments import Fragments
 from contracts.catalogue import from_body
 from contracts.errors import (
@@ -29,6 +30,7 @@ from contracts.errors import (
     IdempotencyMismatch,
     LipSyncError,
     RenderNotFound,
+    SpeechNeeded,
 )
 from contracts.lipsync import LipSyncOptions
 from contracts.marks import PhonemeMark
@@ -43,6 +45,7 @@ from contracts.records import (
     MediaRecord,
     decode_records,
 )
+from contracts.versions import ApiVersion
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +54,12 @@ MAX_BUSY_ANSWERS = 5
 MAX_RETRY_AFTER_SECONDS = 30.0
 MAX_PAUSE_SECONDS = 5.0
 """Longest pause before the next try to resume."""
-MIN_HASHED_FACE_BYTES = 256 * 1024
-"""A smaller face is sent without asking whether the host has it."""
-UPLOAD_PATIENCE = 3
-"""A POST's answer may take so many times the stall: a tunnel still holds part of the upload when
-all of it has left here."""
 KEPT_SECONDS = 15 * 60.0
 """A host may have forgotten a render that nobody asked for in so long a time."""
 TOLD_BEFORE = 2
 """The host begins each answer with the engine and the latest progress: these say nothing new."""
+MEDIA_SINCE = ApiVersion(1, 1)
+"""Hosts that take files ahead of a render."""
 
 LOST: Final = "lost"
 """The event with which we ourselves tell that nothing comes now, by an error's code."""
@@ -101,6 +101,8 @@ class Rendering:
         patience: Patience,
         stop: Stop,
         on_restart: OnRestart,
+        on_sent: OnSent,
+        transfers: Transfers | None,
     ) -> None:
         self._line = line
         self._order = order
@@ -108,12 +110,14 @@ class Rendering:
         self._patience = patience
         self._stop = stop
         self._on_restart = on_restart
+        self._on_sent = on_sent
+        self._transfers = transfers
+        """None for a host that is near."""
+        self._delivery: Delivery | None = None
         self._resumable = fragments.host == line.url and not fragments.abandoned
         """Whether the host should know the render, and what comes next of it."""
         self._reached = self._resumable
         """Whether the host has ever been there; a stranger gets no patience."""
-        self._face_sha256: str | None = None
-        """Stands for the face where that may spare its upload; None before it was looked."""
         self._heard_at = 0.0
         self._lost_since: float | None = None
         self._pause = patience.pause_seconds
@@ -144,6 +148,8 @@ class Rendering:
                 answer.close()
                 raise no_gpu_host(self._line.url)
             self._reached = True
+            if self._delivery:
+                self._delivery.taken()
             if not self._resumable or render_id == self._fragments.render_id:
                 return answer
             answer.close()
@@ -178,13 +184,14 @@ class Rendering:
         """Ask for the render as often as it takes; the host joins by the key."""
         if self._fragments.complete:
             self._forget()  # else the host would give what has come to nothing once more
+        self._delivery = delivery = self._delivery or self._deliver()
         mismatched, busy_answers = False, 0
         while True:
             self._check_stop()
             try:
-                return self._post()
-            except FaceNeeded:
-                self._face_sha256 = ""
+                return self._post(delivery)
+            except (FaceNeeded, SpeechNeeded) as needed:
+                delivery.needed(needed)
             except IdempotencyMismatch:
                 # The key is ours alone: something older of this job is still kept there.
                 if mismatched:
@@ -200,35 +207,47 @@ class Rendering:
                 log.info("the GPU host is busy, asking again in %.1f s", seconds)
                 self._stop.wait(seconds)
 
-    def _post(self) -> requests.Response:
+    def _deliver(self) -> Delivery:
+        order = self._order
+        if self._transfers is None:
+            return Enclosed(order.face, order.speech)
+        if self._line.peer.api is None:
+            self._line.ask("GET", "/health")
+        uploads = None
+        if self._line.peer.api is not None and self._line.peer.api >= MEDIA_SINCE:
+            uploads = Uploads(
+                self._line,
+                self._transfers,
+                self._stop,
+                self._patience.stall_seconds,
+                self._live_on,
+            )
+        return SentAhead(order.face, order.speech, uploads, self._transfers, self._on_sent)
+
+    def _post(self, delivery: Delivery) -> requests.Response:
         order = self._order
         fields: dict[str, Any] = {"options": order.options.model_dump_json()}
         if order.marks is not None:
             fields["marks"] = _MARKS.dump_json(list(order.marks)).decode()
         with ExitStack() as files:
-            speech = files.enter_context(order.speech.open("rb"))
-            fields["speech"] = ("speech", speech, "application/octet-stream")
-            if self._face_sha256 is None:
-                self._face_sha256 = _worth_hashing(order)
-            if self._face_sha256:
-                fields["face_sha256"] = self._face_sha256
-            else:
-                face = files.enter_context(order.face.open("rb"))
-                fields["face"] = ("face", face, "application/octet-stream")
-            body = MultipartEncoder(fields)
-            return self._line.ask(
-                "POST",
-                "/render",
-                data=body,
-                headers={
-                    "Accept": RECORDS_MEDIA_TYPE,
-                    "Content-Type": body.content_type,
-                    "Idempotency-Key": order.key,
-                },
-                media_type=RECORDS_MEDIA_TYPE,
-                read_seconds=UPLOAD_PATIENCE * self._patience.stall_seconds,
-                stream=True,
-            )
+            encoded = MultipartEncoder(fields | delivery.fields(files))
+            try:
+                return self._line.ask(
+                    "POST",
+                    "/render",
+                    data=delivery.body(encoded),
+                    headers={
+                        "Accept": RECORDS_MEDIA_TYPE,
+                        "Content-Type": encoded.content_type,
+                        "Idempotency-Key": order.key,
+                    },
+                    media_type=RECORDS_MEDIA_TYPE,
+                    read_seconds=UPLOAD_PATIENCE * self._patience.stall_seconds,
+                    stream=True,
+                )
+            except (GpuTimeout, GpuAnswerBroken):
+                delivery.broken()
+                raise
 
     def _forget(self) -> None:
         with suppress(RenderNotFound):
@@ -298,15 +317,3 @@ class Rendering:
     def _check_stop(self) -> None:
         if self._stop.is_set():
             raise Cancelled("stopped while the GPU host was rendering")
-
-
-def _worth_hashing(order: RenderOrder) -> str:
-    """The face's SHA-256 where it may spare its upload, else nothing.
-
-    An ask in vain sends the speech twice, so the face must be the larger of the two.
-    """
-    face_bytes, speech_bytes = order.face.stat().st_size, order.speech.stat().st_size
-    if face_bytes < max(MIN_HASHED_FACE_BYTES, speech_bytes):
-        return ""
-    with order.face.open("rb") as face:
-        return hashlib.file_digest(face, "sha256").hexdigest()

@@ -15,7 +15,12 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import NameResolutionError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
 from urllib3.response import HTTPResponse
 
 from backend.gpu.traffic import CountedReader, Traffic, TrafficCount
@@ -36,7 +41,6 @@ from contracts.hosts import is_loopback
 from contracts.versions import (
     API_HEADER,
     API_VERSION,
-    FIRST_VERSION,
     ApiVersion,
     read_version,
     require_understood,
@@ -51,13 +55,18 @@ JSON = "application/json"
 
 Meter = Callable[[Traffic], None]
 """Is told what has passed, once an answer has ended."""
+UNSENT_BYTES = 64 * 1024
+"""So much of an upload may wait in this machine for the network. Systems keep megabytes, behind
+which a tunnel that has stalled would look alive for minutes."""
+_UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class Wire(HTTPAdapter):
     """Connections that another thread can cut, whatever they wait for.
 
     Args:
-        stall_seconds: An answer that has begun may be silent for so long.
+        stall_seconds: An answer that has begun may be silent for so long, and an upload stand
+            still.
     """
 
     def __init__(self, stall_seconds: float) -> None:
@@ -82,11 +91,20 @@ class Wire(HTTPAdapter):
     def opened(self, opened: object) -> None:
         """A connection stands."""
         if isinstance(opened, socket.socket):
+            if _UNSENT_OPTION is not None:
+                with suppress(OSError):
+                    opened.setsockopt(socket.IPPROTO_TCP, _UNSENT_OPTION, UNSENT_BYTES)
             with self._lock:
                 self._sockets = [each for each in self._sockets if each.fileno() >= 0]
                 self._sockets.append(opened)
         if self._cut:
             self.cut()
+
+    def sending(self, sender: object) -> None:
+        """A piece of a request is about to leave; without this, the time for connecting counts."""
+        if isinstance(sender, socket.socket):
+            with suppress(OSError):
+                sender.settimeout(self._stall_seconds)
 
     def answered(self, answering: object) -> None:
         """An answer has begun on a connection."""
@@ -121,6 +139,9 @@ def _pools(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
             wire.opened(self.sock)
 
         def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            wire.sending(self.sock)
             if isinstance(data, bytes | bytearray | memoryview):  # as urllib3 sends all of it
                 wire.count.sent(len(data))
             super().send(data)
@@ -154,6 +175,13 @@ class _Bearer(AuthBase):
         return request
 
 
+class Peer:
+    """What is known of a GPU host over all lines to it."""
+
+    api: ApiVersion | None = None
+    """The version of the interface that its latest answer named; None before any."""
+
+
 class Line:
     """A session with the GPU host at one address; what goes wrong on it is an error of ours.
 
@@ -162,14 +190,19 @@ class Line:
         session: Asks there, over `wire`.
         wire: Knows what has passed.
         meter: Is told of it, too.
+        peer: Learns from the answers.
     """
 
     def __init__(
-        self, url: str, session: requests.Session, wire: Wire, meter: Meter | None = None
+        self,
+        url: str,
+        session: requests.Session,
+        wire: Wire,
+        meter: Meter | None = None,
+        peer: Peer | None = None,
     ) -> None:
         self.url = url
-        self.api: ApiVersion = FIRST_VERSION
-        """What the host speaks, by its last answer; that of old hosts before the first."""
+        self.peer = peer or Peer()
         self._session = session
         self._wire = wire
         self._meter = meter
@@ -262,13 +295,17 @@ class Line:
             self._meter(passed)
 
     def _understand(self, header: str | None) -> None:
-        self.api = read_version(header)
-        require_understood(self.api, other_is=f"the GPU host at {self.url}", we_are="the backend")
+        said = self.peer.api = read_version(header)
+        require_understood(said, other_is=f"the GPU host at {self.url}", we_are="the backend")
 
 
 @contextmanager
 def line_to(
-    url: str, token: str, wire: Wire | None = None, meter: Meter | None = None
+    url: str,
+    token: str,
+    wire: Wire | None = None,
+    meter: Meter | None = None,
+    peer: Peer | None = None,
 ) -> Iterator[Line]:
     """A line to a GPU host, closed with the block.
 
@@ -277,6 +314,7 @@ def line_to(
         token: Its GPU_TOKEN; empty sends none.
         wire: Opens the connections; one of its own where None.
         meter: Is told what has passed.
+        peer: What all lines to it know of it.
     """
     wire = wire or Wire(CONNECT_TIMEOUT_SECONDS)
     with requests.Session() as session:
@@ -288,7 +326,7 @@ def line_to(
         session.trust_env = not is_loopback(urlsplit(url).hostname or "")
         session.mount("http://", wire)
         session.mount("https://", wire)
-        line = Line(url, session, wire, meter)
+        line = Line(url, session, wire, meter, peer)
         try:
             yield line
         finally:
@@ -349,6 +387,10 @@ def _translate(error: requests.ConnectionError, url: str) -> LipSyncError:
     cause: object = error.args[0] if error.args else None
     if isinstance(cause, ReadTimeoutError):  # how requests reports silence within a body
         return GpuTimeout(f"the GPU host at {url} stopped answering")
+    if isinstance(cause, ProtocolError) and any(
+        isinstance(each, TimeoutError) for each in cause.args
+    ):
+        return GpuTimeout(f"nothing more can be sent to the GPU host at {url}")
     reason = getattr(cause, "reason", cause)
     unreachable = (NewConnectionError, NameResolutionError)
     if isinstance(error, requests.ConnectTimeout) or isinstance(reason, unreachable):

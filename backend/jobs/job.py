@@ -102,6 +102,12 @@ class Job(Base):
         self.progress = min(1.0, seconds / total) if total > 0 else 0.0
         self.seconds_left = seconds_left
 
+    def send(self, done: int, total: int, seconds_left: float | None) -> None:
+        """So many bytes have left for the GPU host, of so many in all."""
+        self.reach(JobStage.UPLOADING)
+        self.progress = min(1.0, done / total) if total > 0 else 0.0
+        self.seconds_left = seconds_left
+
     def begin_stream(self, number: int) -> None:
         """The video begins to come from its first frame; the number is that of `Fragments`."""
         self.stream = number

@@ -20,12 +20,20 @@ from backend.speech.base import Spoken
 from backend.speech.fallback import Speaker
 from backend.staging.finish import finish
 from backend.staging.fragments import Fragments
+from backend.staging.packing import pack_speech
 from backend.staging.store import JobMedia, MediaStore
-from contracts.errors import GpuAnswerBroken, LipSyncError, RenderFailed
+from contracts.errors import Cancelled, GpuAnswerBroken, LipSyncError, RenderFailed
 from contracts.jobs import JobStage
 from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
-from contracts.records import EndRecord, EventRecord, Framed, MediaRecord, ProgressRecord
+from contracts.records import (
+    EndRecord,
+    EventRecord,
+    Framed,
+    MediaRecord,
+    ProgressRecord,
+    Record,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +89,7 @@ class Steps:
         order = RenderOrder(
             key=job.id,
             face=media.face,
-            speech=media.speech,
+            speech=_for_the_way(task, media),
             options=_options(job),
             marks=spoken.marks if spoken else None,
         )
@@ -121,7 +129,8 @@ class Steps:
         self, task: Task, order: RenderOrder, fragments: Fragments, speech_seconds: float
     ) -> RenderReport:
         watched = _Watched(task, self._changes, fragments, speech_seconds)
-        with closing(task.gpu.render(order, fragments, task.stop, task.died)) as records:
+        records = task.gpu.render(order, fragments, task.stop, task.died, watched.sent)
+        with closing(records):
             for framed in records:
                 if isinstance(framed.record, EndRecord):
                     return framed.record.report
@@ -144,6 +153,18 @@ class Steps:
                 fragments.abandon()
                 task.gpu.cancel(task.job.id)
                 raise RenderFailed("what the GPU host rendered is no video") from error
+
+
+def _for_the_way(task: Task, media: JobMedia) -> Path:
+    """The speech as it is sent: for a host that is far, as few bytes as hold all of its sound."""
+    if not task.gpu.far:
+        return media.speech
+
+    def pause() -> None:
+        if task.stop.is_set():
+            raise Cancelled("stopped while the speech was packed")
+
+    return pack_speech(media.speech, media.speech_packed, pause)
 
 
 def _options(job: Job) -> LipSyncOptions:
@@ -179,10 +200,28 @@ class _Watched:
         self._total = total_seconds
         self._pace = Pace()
         self._told_at = 0.0
+        self._upload_pace = Pace()
+        self._upload_began: float | None = None
         task.update(lambda job: job.reach(JobStage.PREPARING))
+
+    def sent(self, done: int, total: int) -> None:
+        """So many bytes have left for the host, of so many in all."""
+        now = time.monotonic()
+        if self._upload_began is None:
+            self._upload_began, self._upload_pace = now, Pace()
+        left = self._upload_pace.see(done, total, now)
+        if not self._is_news((JobStage.UPLOADING, self._told[1], ""), now):
+            return
+
+        def tell(job: Job) -> None:
+            job.reason = ""
+            job.send(done, total, left)
+
+        self._task.update(tell)
 
     def see(self, framed: Framed) -> None:
         record = framed.record
+        self._end_upload(record)
         if self._fragments.stream != self._stream:
             self._stream = stream = self._fragments.stream
             self._pace = Pace()
@@ -190,7 +229,7 @@ class _Watched:
         if isinstance(record, EventRecord) and record.name == "engine":
             self._task.update(lambda job: setattr(job, "engine", record.value))
         elif isinstance(record, EventRecord) and record.name == LOST:
-            self._reach(self._told[0], CONNECTION_LOST)
+            self._lost()
         elif isinstance(record, MediaRecord):
             self._reach(JobStage.RENDERING)
             # Who watches gets each fragment at once, without a change in the database.
@@ -205,10 +244,8 @@ class _Watched:
         now = time.monotonic()
         seconds, total = self._fragments.media_seconds, self._total
         left = self._pace.see(seconds, total, now)
-        news = (stage, seconds > 0, reason)
-        if news == self._told and now - self._told_at < PROGRESS_SECONDS:
+        if not self._is_news((stage, seconds > 0, reason), now):
             return
-        self._told, self._told_at = news, now
 
         def tell(job: Job) -> None:
             job.reach(stage)
@@ -216,6 +253,33 @@ class _Watched:
             job.receive(seconds, total, left)
 
         self._task.update(tell)
+
+    def _lost(self) -> None:
+        if self._told[0] is not JobStage.UPLOADING:
+            self._reach(self._told[0], CONNECTION_LOST)
+            return
+        self._told = (*self._told[:2], CONNECTION_LOST)
+
+        def tell(job: Job) -> None:
+            job.reason = CONNECTION_LOST
+            job.seconds_left = None
+
+        self._task.update(tell)
+
+    def _is_news(self, news: tuple[JobStage, bool, str], now: float) -> bool:
+        """Whether it is time to tell the job."""
+        if news == self._told and now - self._told_at < PROGRESS_SECONDS:
+            return False
+        self._told, self._told_at = news, now
+        return True
+
+    def _end_upload(self, record: Record) -> None:
+        if self._upload_began is None or (isinstance(record, EventRecord) and record.name == LOST):
+            return
+        seconds = time.monotonic() - self._upload_began
+        self._upload_began = None
+        self._task.update(lambda job: job.took(upload=job.stage_seconds.get("upload", 0) + seconds))
+        self._reach(JobStage.PREPARING)
 
 
 def write_wav(spoken: Spoken, path: Path) -> None:

@@ -17,6 +17,8 @@ class JobMedia:
         """The photo or video, as uploaded."""
         self.speech = folder / "speech"
         """The recording as uploaded, or what a voice spoke."""
+        self.speech_packed = folder / "speech.packed"
+        """The same sound in a smaller file, once a GPU host that is far needed it."""
         self.fragments_index = folder / "fragments.index"
         """What the GPU host has sent so far, and in which file it is; see `Fragments`."""
         self.spoken = folder / "speech.json"

@@ -21,9 +21,12 @@ from contracts.errors import (
     IdempotencyMismatch,
     LipSyncError,
     NotAuthorized,
+    NotFound,
     RenderNotFound,
+    SpeechNeeded,
 )
 from contracts.lipsync import EngineInfo, EngineStatus, RenderReport
+from contracts.media import MediaView
 from contracts.records import (
     RECORDS_MEDIA_TYPE,
     EndRecord,
@@ -35,6 +38,8 @@ from contracts.records import (
     ProgressRecord,
     encode_record,
 )
+from contracts.versions import API_HEADER
+from tests.fakes.host_media import HostMedia
 from tests.fakes.tiny_video import tiny_fragments
 
 ENGINE = EngineStatus(
@@ -59,7 +64,6 @@ REPORT = RenderReport(
     seconds=1.0,
     stage_seconds={"decode": 0.01, "track": 0.02, "prepare": 0.03, "render": 0.5, "encode": 0.2},
 )
-_HEALTH = b'{"status": "ok", "device": "cpu", "engines_ready": ["counting"]}'
 
 
 def tiny_records(num_frames: int = 25) -> list[Framed]:
@@ -126,6 +130,10 @@ class FakeGpuHost:
     """The Render-Id of each render that was begun."""
     faces: dict[str, bytes] = field(default_factory=dict)
     """Faces that it keeps, by hash."""
+    api: str = "1.1"
+    """The version of the interface that it speaks; below 1.1 it takes no files ahead."""
+    media: HostMedia = field(default_factory=HostMedia)
+    """Files that were sent ahead."""
     _renders: dict[str, _Render] = field(default_factory=dict)
     _connections: set[socket.socket] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -146,6 +154,7 @@ class FakeGpuHost:
         """Die and come back, with nothing kept."""
         self.forget()
         self.faces.clear()
+        self.media.forget()
         self.cut()
 
     def forget(self) -> None:
@@ -192,10 +201,13 @@ class FakeGpuHost:
         """The render of what was sent, the same for the same key."""
         if "face" in form:
             self.faces[hashlib.sha256(form["face"]).hexdigest()] = form["face"]
-        face = form.get("face") or self.faces.get(form["face_sha256"].decode())
+        face = form.get("face") or self._sent_before(form["face_sha256"].decode())
         if face is None:
             raise FaceNeeded("send it")
-        content = repr((face, form["speech"], form["options"], form.get("marks")))
+        speech = form.get("speech") or self.media.get(form["speech_sha256"].decode())
+        if speech is None:
+            raise SpeechNeeded("send it")
+        content = repr((face, speech, form["options"], form.get("marks")))
         with self._lock:
             known = self._renders.get(key)
             if known and known.content != content:
@@ -205,6 +217,9 @@ class FakeGpuHost:
             new = self._renders[key] = _Render(content, self._new_records())
             self.rendered.append(new.id)
             return new
+
+    def _sent_before(self, face_sha256: str) -> bytes | None:
+        return self.faces.get(face_sha256) or self.media.get(face_sha256)
 
     def ready(self, position: int) -> bool:
         """Whether renders have come to the record at a position; waits a little for it."""
@@ -245,12 +260,36 @@ class _Door(BaseHTTPRequestHandler):
         if address.path == "/engines":
             self._guarded(lambda: self._send(200, "application/json", _engines()))
         elif address.path == "/health":
-            self._send(200, "application/json", _HEALTH)
+            health = {"status": "ok", "device": "cpu", "engines_ready": ["counting"]}
+            self._send(
+                200, "application/json", json.dumps(health | {"api": self.host.api}).encode()
+            )
+        elif address.path.startswith("/media/"):
+            self._answer_media(lambda media, sha256: media.view(sha256))
         else:
             key = address.path.removeprefix("/render/")
             first = int(parse_qs(address.query)["from"][0])
             self.host.asked.append(f"GET {key} {first}")
             self._guarded(lambda: self._stream(self.host.find(key), first))
+
+    def do_PUT(self) -> None:
+        given = self.headers["Content-Range"]
+        self._answer_media(lambda media, sha256: media.put(sha256, given, self.rfile))
+
+    def _answer_media(self, ask: Callable[[HostMedia, str], MediaView]) -> None:
+        sha256 = self.path.removeprefix("/media/")
+        self.host.asked.append(f"{self.command} {sha256[:8]}")
+
+        def answer() -> None:
+            if self.host.api < "1.1":
+                raise NotFound("there is nothing here")
+            view = ask(self.host.media, sha256)
+            self._send(200, "application/json", view.model_dump_json().encode())
+
+        try:
+            self._guarded(answer)
+        except OSError:
+            self._break_off()
 
     def do_DELETE(self) -> None:
         key = urlsplit(self.path).path.removeprefix("/render/")
@@ -258,7 +297,7 @@ class _Door(BaseHTTPRequestHandler):
 
         def delete() -> None:
             self.host.delete(key)
-            self.send_response(204)
+            self._begin(204)
             self.end_headers()
 
         self._guarded(delete)
@@ -300,7 +339,7 @@ class _Door(BaseHTTPRequestHandler):
     def _stream(self, render: _Render, first: int | None = None) -> None:
         host = self.host
         self._left = host.cuts.pop(0) if host.cuts else None
-        self.send_response(200)
+        self._begin(200)
         self.send_header("Content-Type", RECORDS_MEDIA_TYPE)
         self.send_header("Render-Id", render.id)
         self.send_header("Transfer-Encoding", "chunked")
@@ -345,6 +384,11 @@ class _Door(BaseHTTPRequestHandler):
         self.wfile.write(whole)
         self.wfile.flush()
 
+    def _begin(self, status: int) -> None:
+        self.send_response(status)
+        if self.host.api != "1.0":
+            self.send_header(API_HEADER, self.host.api)
+
     def _break_off(self) -> None:
         self.close_connection = True
         with suppress(OSError):
@@ -354,12 +398,14 @@ class _Door(BaseHTTPRequestHandler):
         body = error.body().model_dump_json().encode()
         seconds = error.retry_after_seconds
         headers = {} if seconds is None else {"Retry-After": f"{seconds:.0f}"}
+        if self.command == "PUT":  # what was left unread of it is no next request
+            headers["Connection"] = "close"
         self._send(error.http_status, "application/problem+json", body, headers)
 
     def _send(
         self, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None
     ) -> None:
-        self.send_response(status)
+        self._begin(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         for name, value in (headers or {}).items():

@@ -40,6 +40,16 @@ def test_a_job_goes_from_queued_to_succeeded(job):
     assert view.finished_at.tzinfo is UTC
 
 
+def test_while_files_are_sent_progress_is_their_share(job):
+    start(job)
+    job.send(3, 4, 9.0)
+    view = job.view()
+    assert (view.stage, view.progress, view.seconds_left) == (JobStage.UPLOADING, 0.75, 9.0)
+    assert view.media_seconds == 0
+    job.send(0, 0, None)
+    assert job.view().progress == 0
+
+
 def test_progress_is_the_share_of_the_speech_that_has_become_video(job):
     start(job)
     job.receive(1.5, 6.0, 4.2)

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from typing import NamedTuple
 
 import pytest
 
@@ -25,14 +26,23 @@ RECORDS = tiny_records()
 _TOLD = ProgressRecord | EventRecord
 
 
+class Sent(NamedTuple):
+    """So many bytes have left, of so many in all."""
+
+    done: int
+    total: int
+
+
 class FakeGpu:
     """Sends records into the fragments as a client does; where it finds an exception, it raises."""
+
+    far = False
 
     def __init__(self, *scripts):
         self.scripts = list(scripts) or [RECORDS]
         self.orders, self.cancelled, self.closed = [], [], 0
 
-    def render(self, order, fragments, stop, died):
+    def render(self, order, fragments, stop, died, sent):
         self.orders.append(order)
         script = self.scripts.pop(0)
         if not fragments.stream:
@@ -42,6 +52,8 @@ class FakeGpu:
                 if isinstance(framed, GpuHostDied):
                     died(framed)
                     fragments.start_over("r2", "http://a")
+                elif isinstance(framed, Sent):
+                    sent(*framed)
                 elif isinstance(framed, Exception):
                     raise framed
                 elif isinstance(framed.record, _TOLD) or fragments.append(*framed):
@@ -296,3 +308,71 @@ def test_several_jobs_are_made_at_the_same_time(database, tmp_path):
     for thread in threads:
         thread.join()
     assert all(bench.media.video.exists() for bench in benches)
+
+
+def test_while_files_are_sent_the_job_says_so_and_moves(recording, monkeypatch):
+    paces = iter([None, 9.0, None])
+    monkeypatch.setattr(steps_module.Pace, "see", lambda *_: next(paces, None))
+    recording.make(FakeGpu([Sent(0, 200), Sent(50, 200), Sent(200, 200), *RECORDS]))
+    sending = [view for view in recording.heard if view.stage is JobStage.UPLOADING]
+    assert [(view.progress, view.seconds_left) for view in sending[:3]] == [
+        (0.0, None),
+        (0.25, 9.0),
+        (1.0, None),
+    ]
+    after = recording.heard[recording.heard.index(sending[-1]) + 1]
+    assert (after.stage, after.progress) == (JobStage.PREPARING, 0.0)
+    assert recording.view().stage_seconds["upload"] >= 0
+
+
+def test_what_is_sent_reaches_the_database_not_too_often(recording, monkeypatch):
+    monkeypatch.setattr(steps_module, "PROGRESS_SECONDS", 1000)
+    recording.make(FakeGpu([*(Sent(done, 200) for done in range(200)), *RECORDS]))
+    sending = [view for view in recording.heard if view.stage is JobStage.UPLOADING]
+    assert len({view.progress for view in sending}) == 1
+
+
+def test_a_cut_in_the_middle_of_an_upload_is_told_until_it_moves_again(recording):
+    lost = Framed(EventRecord(name=LOST, value="GPU_TIMEOUT"))
+    recording.make(FakeGpu([RECORDS[0], Sent(50, 200), lost, Sent(40, 200), *RECORDS]))
+    sending = [view for view in recording.heard if view.stage is JobStage.UPLOADING]
+    told = [(view.progress, bool(view.reason), view.seconds_left) for view in sending[:3]]
+    assert told == [(0.25, False, None), (0.25, True, None), (0.2, False, None)]
+
+
+def test_a_job_that_is_lost_ends_its_upload(recording):
+    gpu = FakeGpu([Sent(0, 200), Sent(50, 200), *RECORDS])
+    recording.jobs.on_change[:] = [
+        lambda _: recording.view().stage is JobStage.UPLOADING and lose(recording)
+    ]
+    with pytest.raises(LeaseLost):
+        recording.make(gpu)
+    assert gpu.closed == 1
+
+
+def lose(bench):
+    bench.jobs.on_change.clear()
+    bench.jobs.update(bench.job_id, Job.cancel)
+
+
+@pytest.mark.parametrize(("far", "magic"), [(True, b"fLaC"), (False, b"RIFF")])
+def test_speech_is_packed_for_a_host_that_is_far(text, far, magic):
+    gpu = FakeGpu()
+    gpu.far = far
+    text.make(gpu)
+    assert gpu.orders[0].speech.read_bytes()[:4] == magic
+    assert text.media.speech.read_bytes()[:4] == b"RIFF"
+
+
+def test_packing_stops_when_the_job_is_stopped(text):
+    job = text.jobs.claim(text.job_id, "me", 60, "Colab")
+    stop = Stop()
+    gpu = FakeGpu()
+    gpu.far = True
+    said = text.voices.said
+    text.voices._on_sentence = lambda: stop.set() if len(said) == 2 else None
+    task = Task(job, gpu, stop, lambda change: job, lambda _: None)
+    with pytest.raises(Cancelled):
+        Steps(text.store, Speaker([text.voices]), text.changes).make(task)
+    assert gpu.orders == []
+    assert not text.media.speech_packed.exists()

@@ -193,3 +193,13 @@ def test_a_job_that_is_not_there_is_an_error_page(client: FlaskClient) -> None:
     page = client.get("/jobs/none")
     assert page.status_code == 404
     assert "There is no such job" in page.text
+
+
+def test_sending_the_files_is_a_step_only_of_jobs_that_do_it(
+    fake: FakeBackend, client: FlaskClient
+) -> None:
+    sending = words.STAGES[JobStage.UPLOADING]
+    fake.jobs["near"] = job_view(JobState.RUNNING, JobStage.RENDERING)
+    fake.jobs["far"] = job_view(JobState.RUNNING, JobStage.RENDERING, stage_seconds={"upload": 4.2})
+    assert sending not in client.get("/jobs/near").text
+    assert f'<li class="past">{sending}</li>' in client.get("/jobs/far").text
