@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from backend.gpu.rendering import OnRestart, Patience, Rendering, RenderOrder
 from backend.gpu.stop import Stop
 from backend.gpu.transport import JSON, Line, Meter, Peer, Wire, line_to, no_gpu_host
-from backend.gpu.uploads import OnSent, Transfers
+from backend.gpu.uploads import OnSent, Transfers, told_nothing
 from backend.staging.fragments import Fragments
 from contracts.errors import LipSyncError, RenderNotFound
 from contracts.hosts import is_loopback
@@ -149,7 +149,7 @@ class GpuClient:
         fragments: Fragments,
         stop: Stop,
         on_restart: OnRestart,
-        on_sent: OnSent = lambda _done, _total: None,
+        on_sent: OnSent = told_nothing,
     ) -> Generator[Framed, None, None]:
         """Have a face speak, and go on with what the host renders already.
 

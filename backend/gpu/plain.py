@@ -18,6 +18,7 @@ from backend.gpu.client import PLAIN_PATH
 from backend.gpu.rendering import OnRestart, RenderOrder
 from backend.gpu.stop import Stop
 from backend.gpu.transport import Line, Meter, Wire, gpu_errors, line_to, no_gpu_host
+from backend.gpu.uploads import OnSent, told_nothing
 from backend.staging.forms import common_face, common_speech
 from backend.staging.fragments import Fragments
 from backend.staging.refragment import WholeVideo, pieces, refragment
@@ -95,13 +96,23 @@ class PlainClient:
         self._patience_seconds = patience_seconds
         self._meter = meter
 
+    @property
+    def far(self) -> bool:
+        """Never: it takes nothing but WAV, wherever it is."""
+        return False
+
     def cancel(self, key: str) -> bool:
         """Nothing: a plain host is told of the end by its connection, which is closed by then."""
         log.debug("%s: a plain host knows no render by its key", key)
         return False
 
     def render(
-        self, order: RenderOrder, fragments: Fragments, stop: Stop, on_restart: OnRestart
+        self,
+        order: RenderOrder,
+        fragments: Fragments,
+        stop: Stop,
+        on_restart: OnRestart,
+        on_sent: OnSent = told_nothing,
     ) -> Generator[Framed, None, None]:
         """Have a face speak; the video comes all at once, when it is there.
 
@@ -111,6 +122,7 @@ class PlainClient:
             stop: Ends it at any moment, by closing the connection.
             on_restart: Is told when the connection broke in the middle, because a plain host can't
                 go on with what it renders. What it raises ends the render.
+            on_sent: Is told nothing: between sending and the video, no record would end the upload.
 
         Yields:
             When the video is there, the engine and the fragments in quick succession, at last an
@@ -125,6 +137,7 @@ class PlainClient:
             GpuTimeout: It said nothing for too long.
             Cancelled: `stop` was set.
         """
+        del on_sent
         if fragments.report and not fragments.abandoned:
             yield Framed(EndRecord(report=fragments.report))
             return

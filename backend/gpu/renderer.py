@@ -5,6 +5,7 @@ from typing import Protocol
 
 from backend.gpu.rendering import OnRestart, RenderOrder
 from backend.gpu.stop import Stop
+from backend.gpu.uploads import OnSent
 from backend.staging.fragments import Fragments
 from contracts.records import Framed
 
@@ -12,8 +13,17 @@ from contracts.records import Framed
 class Renderer(Protocol):
     """A GPU host that renders; safe to use from several threads."""
 
+    @property
+    def far(self) -> bool:
+        """Whether what is sent there is best packed into few bytes."""
+
     def render(
-        self, order: RenderOrder, fragments: Fragments, stop: Stop, on_restart: OnRestart
+        self,
+        order: RenderOrder,
+        fragments: Fragments,
+        stop: Stop,
+        on_restart: OnRestart,
+        on_sent: OnSent,
     ) -> Generator[Framed, None, None]:
         """Have a face speak; see `GpuClient.render`."""
 

@@ -26,6 +26,10 @@ OnSent = Callable[[int, int], None]
 _VIEW = TypeAdapter(MediaView)
 
 
+def told_nothing(_done: int, _total: int) -> None:
+    """An `OnSent` for who does not care."""
+
+
 class Transfers:
     """What one GPU host was sent, and what is on its way there; shared by all renders there.
 
