@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
 import pytest
+import requests
 from nbclient.exceptions import CellExecutionError
 
 from tests import notebooks
@@ -114,7 +114,7 @@ class Watching(subprocess.Popen[str]):
 def answers(url: str) -> bool:
     """Whether the host is there."""
     with suppress(OSError):
-        urllib.request.urlopen(f"{url}/health", timeout=5).close()
+        requests.get(f"{url}/health", timeout=5).close()
         return True
     return False
 

@@ -18,10 +18,11 @@ def python(code: str) -> list[str]:
 
 def test_what_a_command_says_is_shown_as_it_comes(capfd: pytest.CaptureFixture[str]) -> None:
     waits = """
-    import sys
+    import signal, sys
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     print("first", flush=True)
     print("second", file=sys.stderr, flush=True)
-    signal = __import__("signal").sigwait({15})
+    signal.sigwait([signal.SIGTERM])
     print("last, without a line's end", end="")
     """
     command = Background(python(waits))
