@@ -38,6 +38,7 @@ from backend.staging.store import MediaStore
 from backend.webhooks import Webhooks
 from contracts.asgi import BodyLimit
 from contracts.hosts import Connection
+from contracts.versions import PROGRAM_VERSION
 
 
 def create_app(
@@ -77,7 +78,7 @@ def create_app(
     app = FastAPI(
         title="LipSync Studio",
         summary="A face and a text or a recording in, a video of that face saying it out.",
-        version="0.1.0",
+        version=PROGRAM_VERSION,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own page comes from a CDN
         redoc_url=None,

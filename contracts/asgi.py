@@ -74,6 +74,11 @@ async def refuse(
     and lose the answer, so what still comes is taken and dropped, up to `drain_bytes`.
     """
     await send_problem(send, error, request_id=scope.get("request_id", ""), more_body=True)
+    await end_unread(receive, send, drain_bytes)
+
+
+async def end_unread(receive: Receive, send: Send, drain_bytes: int) -> None:
+    """End an answer that was sent with `more_body`, once the request's body has come, too."""
     dropped = 0
     while dropped < drain_bytes:
         message = await receive()

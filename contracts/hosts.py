@@ -4,7 +4,7 @@ import ipaddress
 import re
 from datetime import datetime
 from typing import Annotated, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -35,6 +35,20 @@ class Connection(NamedTuple):
 
     url: str
     token: str
+
+    def as_text(self) -> str:
+        """The string that `parse_connection` reads, to be pasted into the page of GPU hosts.
+
+        Raises:
+            InvalidInput: It can't say this address: it has a path, or is `http` beyond this
+                machine.
+        """
+        url = host_url(self.url)
+        secret = f"{quote(self.token, safe='')}@" if self.token else ""
+        text = f"lipsync://{secret}{host_name(url)}"
+        if _CONNECTION.fullmatch(text) is None or parse_connection(text).url != url:
+            raise InvalidInput(f"no connection string can say {url}", field="url")
+        return text
 
 
 def parse_connection(text: str) -> Connection:

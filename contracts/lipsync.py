@@ -140,6 +140,6 @@ class RenderReport(BaseModel):
     frames_without_face: tuple[FrameRange, ...] = ()
     """Output frames that passed through untouched."""
     ignored: tuple[str, ...] = ()
-    """Options that were given and that this engine does not use."""
+    """Options that were given and that this engine does not use, or this host does not know."""
     warnings: tuple[str, ...] = ()
     """What hurts the picture, in words."""

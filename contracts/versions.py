@@ -5,6 +5,8 @@ from typing import Final, NamedTuple
 
 from contracts.errors import VersionMismatch
 
+PROGRAM_VERSION: Final = "0.1.0"
+"""Of the whole project, as in pyproject.toml."""
 API_HEADER: Final = "LipSync-Api"
 """Header with the sender's version, on every request and every answer between the two."""
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")

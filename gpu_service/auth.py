@@ -1,7 +1,12 @@
 """Who may use the GPU host: whoever sends its bearer token."""
 
 import hmac
-import uuid
+import logging
+import os
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from contracts.asgi import AsgiApp, Receive, Scope, Send, refuse
@@ -9,10 +14,33 @@ from contracts.errors import LipSyncError, NotAuthorized, OriginRefused
 
 OPEN_PATHS: Final = ("/health",)
 """Asked by those who only want to know whether the host is up."""
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{24,200}")
+log = logging.getLogger(__name__)
+
+
+def kept_token(file: Path) -> str:
+    """A token that is hard to guess, the same at each start: made once, and kept in the file.
+
+    Only its owner may read the file. Where it can't be written, the token is a new one each time.
+    """
+    with suppress(OSError):
+        token = file.read_text(encoding="ascii", errors="replace").strip()
+        if _TOKEN.fullmatch(token):
+            return token
+    token = secrets.token_urlsafe(24)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(f"{token}\n", encoding="ascii")
+        unfinished.replace(file)
+    except OSError as error:
+        log.warning("the token can't be kept, and is another one at the next start: %s", error)
+    return token
 
 
 class BearerToken:
-    """ASGI layer that names each request, and refuses those without the token.
+    """ASGI layer that refuses requests without the token.
 
     Args:
         app: The service.
@@ -28,7 +56,6 @@ class BearerToken:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http":
-            scope["request_id"] = uuid.uuid4().hex
             error = self._refusal(scope)
             if error is not None:
                 await refuse(error, scope, receive, send, self._drain_bytes)

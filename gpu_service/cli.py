@@ -2,38 +2,30 @@
 
 import argparse
 import errno
-import logging
 import os
-import secrets
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-import uvicorn
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from contracts.errors import InvalidInput, LipSyncError, OptionRejected
 from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import ProgressRecord, Record
 from contracts.settings_faults import settings_faults
-from gpu_service.app import create_app
 from gpu_service.engines.facewarp.mouth import write_mouth_track
 from gpu_service.engines.registry import ENGINES, Engines
 from gpu_service.export_cli import add_arguments as add_export_arguments
 from gpu_service.media.decode import decode_sound, face_kind, speech_chunks
 from gpu_service.render import RenderRequest, render
-from gpu_service.routes.runs import Renders
-from gpu_service.score_cli import add_arguments
+from gpu_service.score_cli import add_arguments as add_score_arguments
+from gpu_service.serve_cli import add_arguments as add_serve_arguments
 from gpu_service.settings import Settings
 from gpu_service.weights_cli import add_commands
 
-SHUTDOWN_SECONDS: Final = 5
 _MARKS = TypeAdapter(tuple[PhonemeMark, ...])
 
 
@@ -63,8 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gpu_service", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="answer HTTP; settings are GPU_* in the environment")
-    serve.set_defaults(run=_serve)
+    add_serve_arguments(
+        commands.add_parser("serve", help="answer HTTP; settings are GPU_* in the environment")
+    )
 
     one = commands.add_parser("render", help="make one video from a face and a speech")
     one.add_argument("face", type=Path, help="a photo")
@@ -92,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     track.add_argument("--marks", type=Path, metavar="FILE.json", help="the voice's phonemes")
     track.set_defaults(run=_mouth_track)
 
-    add_arguments(commands.add_parser("score", help="how well a video's mouth follows its sound"))
+    add_score_arguments(
+        commands.add_parser("score", help="how well a video's mouth follows its sound")
+    )
     return parser
 
 
@@ -103,40 +98,6 @@ def _say(line: str) -> None:
 
 def _complain(line: str) -> None:
     sys.stderr.write(f"{line}\n")
-
-
-class _Server(uvicorn.Server):
-    """Stops the renders before it waits for their callers to go."""
-
-    def __init__(self, config: uvicorn.Config, renders: Renders) -> None:
-        super().__init__(config)
-        self._renders = renders
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._renders.stop()
-        await super().shutdown(sockets)
-
-
-def _serve(settings: Settings, options: argparse.Namespace) -> int:
-    del options
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    if not settings.loopback and not settings.token.get_secret_value():
-        token = secrets.token_urlsafe(24)
-        settings = settings.model_copy(update={"token": SecretStr(token)})
-        # Printed and not logged: whoever starts the host needs it, and no log may hold it.
-        _say(f"other machines can reach this host, so callers need its token: GPU_TOKEN={token}")
-    app = create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
-    with suppress(KeyboardInterrupt):  # raised again once everything has ended
-        _Server(config, app.state.renders).run()
-    return 0
 
 
 def _host_engines(settings: Settings) -> Engines:

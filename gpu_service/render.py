@@ -65,6 +65,8 @@ class RenderRequest:
     speech: bytes
     options: LipSyncOptions
     marks: tuple[PhonemeMark, ...] | None = None
+    unknown: tuple[str, ...] = ()
+    """Names of options that were given and that this host does not know."""
 
     @cached_property
     def face_sha256(self) -> str:
@@ -72,11 +74,15 @@ class RenderRequest:
         return sha256(self.face).hexdigest()
 
     @cached_property
+    def speech_sha256(self) -> str:
+        """What the speech is known by."""
+        return sha256(self.speech).hexdigest()
+
+    @cached_property
     def sha256(self) -> str:
         """The same for requests that ask for the same video."""
         marks = self.marks and [mark.model_dump() for mark in self.marks]
-        speech = sha256(self.speech).hexdigest()
-        parts = [self.face_sha256, speech, self.options.model_dump(), marks]
+        parts = [self.face_sha256, self.speech_sha256, self.options.model_dump(), marks]
         return sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -182,7 +188,7 @@ def render(
         seconds=timeline.seconds,
         stage_seconds={name: round(seconds, 4) for name, seconds in clock.seconds.items()},
         frames_without_face=_ranges(untouched),
-        ignored=_ignored(options, info, source.kind),
+        ignored=(*_ignored(options, info, source.kind), *request.unknown),
         warnings=prepared.warnings,
     )
 

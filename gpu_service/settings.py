@@ -1,9 +1,10 @@
 """The GPU host's settings, from GPU_* in the environment or in a .env file."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.hosts import is_loopback
@@ -13,6 +14,8 @@ from contracts.secret_files import secrets_dir
 Device = Literal["auto", "cpu", "cuda"]
 RuntimeName = Literal["auto", "torch", "openvino", "onnx"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Tunnel = Literal["", "ngrok", "cloudflared", "none"]
+_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
 
 
 class Compute(NamedTuple):
@@ -36,6 +39,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         use_attribute_docstrings=True,
+        populate_by_name=True,
     )
 
     host: str = "127.0.0.1"
@@ -43,8 +47,20 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 9000
     """Port to listen on; 0 takes a free one."""
     token: SecretStr = SecretStr("")
-    """What callers send as `Authorization: Bearer ...`; empty asks nobody on loopback, and beyond
-    loopback one is made and printed."""
+    """What callers send as `Authorization: Bearer ...`. Empty asks nobody on loopback; with
+    GPU_TUNNEL or beyond loopback one is made, printed, and kept in the data directory."""
+    tunnel: Tunnel = ""
+    """How others reach this host: ngrok or cloudflared open a public address, none says how to come
+    by SSH. Empty serves this machine alone."""
+    tunnel_domain: str = ""
+    """A domain of your ngrok account, such as name.ngrok-free.dev, so that the address stays the
+    same."""
+    ngrok_authtoken: Annotated[
+        SecretStr,
+        Field(validation_alias=AliasChoices("GPU_NGROK_AUTHTOKEN", "NGROK_AUTHTOKEN")),
+    ] = SecretStr("")
+    """The authtoken of your ngrok account; NGROK_AUTHTOKEN is read too. Empty leaves it to ngrok's
+    own configuration file."""
     engine_order: str = "wav2lip,facewarp"
     """What `auto` tries, comma-separated: the first engine that is ready renders."""
     device: Device = "auto"
@@ -69,7 +85,25 @@ class Settings(BaseSettings):
     avatar_cache_bytes: Annotated[int, Field(ge=0)] = 256_000_000
     """Memory for faces that are ready to speak, so that their next speech begins at once."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = MAX_UPLOAD_BYTES
-    """Largest request body."""
+    """Largest request body, and largest file that is sent in parts."""
+    data_dir: Path = Path(".data/gpu")
+    """Where a token that was made is kept, and files that are sent in parts while they are used."""
+    media_bytes: Annotated[int, Field(ge=1)] = 1_000_000_000
+    """Room on the disk for files that are sent in parts; those go first that were used longest
+    ago."""
+    media_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """How long such a file stays after its last use."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """How long renders may go on when the host is told to stop; what has not ended by then is
+    handed back, to be rendered elsewhere."""
+
+    @field_validator("tunnel_domain")
+    @classmethod
+    def _bare_domain(cls, text: str) -> str:
+        domain = text.strip().lower().removeprefix("https://").rstrip("/")
+        if domain and not _DOMAIN.fullmatch(domain):
+            raise ValueError("write a domain alone, such as name.ngrok-free.dev")
+        return domain
 
     @property
     def loopback(self) -> bool:

@@ -10,10 +10,11 @@ from tests.exports import Exports
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Checkpoints that are installed on this machine change no test, nor what a test starts."""
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing that a GPU host keeps on this machine changes a test, nor what a test starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPU_WEIGHTS_DIR", str(tmp_path_factory.mktemp("no_weights")))
+        patch.setenv("GPU_DATA_DIR", str(tmp_path_factory.mktemp("gpu_data")))
         yield
 
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from contracts.asgi import framework_error, problem_headers
 from contracts.errors import InvalidInput, LipSyncError, MethodNotAllowed, NotFound
+from contracts.versions import API_HEADER, API_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,13 @@ def rejected_fields(errors: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def _answer(request: Request, error: LipSyncError) -> JSONResponse:
+def problem_answer(request: Request, error: LipSyncError) -> JSONResponse:
+    """The error as an answer."""
     request_id = str(request.scope.get("request_id", ""))
     log.info("request %s: %s, %s", request_id, error.code, error.detail)
     body = error.body(request_id).model_dump(mode="json")
-    headers = problem_headers(error)
+    # Starlette sends what nobody foresaw from outside all layers, that of the version too.
+    headers = problem_headers(error) | {API_HEADER: str(API_VERSION)}
     if render_id := getattr(request.state, "render_id", ""):
         headers["Render-Id"] = render_id
     return JSONResponse(body, error.http_status, headers=headers)
@@ -45,12 +48,12 @@ def _answer(request: Request, error: LipSyncError) -> JSONResponse:
 
 async def _on_lipsync_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, LipSyncError)  # noqa: S101 - registered for this class
-    return _answer(request, error)
+    return problem_answer(request, error)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-    return _answer(request, InvalidInput(rejected_fields(error.errors())))
+    return problem_answer(request, InvalidInput(rejected_fields(error.errors())))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -61,7 +64,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     elif isinstance(ours, MethodNotAllowed):
         detail = f"{request.url.path[:100]} does not take {request.method}"
         ours = MethodNotAllowed(detail, hint=_WHERE)
-    answer = _answer(request, ours)
+    answer = problem_answer(request, ours)
     answer.headers.update(error.headers or {})
     return answer
 
@@ -70,4 +73,4 @@ async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
     # Starlette raises the error again after this answer, so the server logs its traceback.
     detail = "the request failed in a way that nobody foresaw"
     log.error("request %s failed with %s", request.scope.get("request_id"), type(error).__name__)
-    return _answer(request, LipSyncError(detail))
+    return problem_answer(request, LipSyncError(detail))

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
+from contracts.versions import API_VERSION, PROGRAM_VERSION
 from gpu_service.routes.engines import PATIENCE_SECONDS
 
 router = APIRouter(tags=["host"])
@@ -14,6 +15,12 @@ class HealthView(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     status: str = "ok"
+    api: str = str(API_VERSION)
+    """Version of the interface that it speaks; those with the same major number understand it."""
+    version: str = PROGRAM_VERSION
+    """Of the program."""
+    draining: bool = False
+    """Whether it is being stopped: what runs may end, and nothing new is begun."""
     device: str = "cpu"
     """What engines run on."""
     engines_ready: tuple[str, ...]
@@ -34,6 +41,7 @@ def get_health(request: Request) -> HealthView:
     statuses = state.engines.statuses(PATIENCE_SECONDS)
     devices = {status.device for status in statuses if status.ready}
     return HealthView(
+        draining=state.renders.draining,
         device="cuda" if "cuda" in devices else "cpu",
         engines_ready=tuple(status.info.name for status in statuses if status.ready),
         engines_loading=tuple(status.info.name for status in statuses if status.loading),

@@ -11,27 +11,24 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, File, Form, Header, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import TypeAdapter, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from contracts.errors import Cancelled, FaceNeeded, InvalidInput, OptionRejected
+from contracts.errors import Cancelled
 from contracts.lipsync import LipSyncOptions, RenderReport
-from contracts.marks import PhonemeMark
 from contracts.problem import PROBLEM_JSON, ErrorBody
-from contracts.records import RECORDS_MEDIA_TYPE, encode_record
+from contracts.records import RECORDS_MEDIA_TYPE, EndRecord, encode_record
 from gpu_service.avatars import Avatars
-from gpu_service.cache import Cache
 from gpu_service.engines.registry import Engines
 from gpu_service.media.decode import face_kind
 from gpu_service.media.join import join_fragments
 from gpu_service.render import Emit, RenderRequest, render
-from gpu_service.routes.errors import rejected_fields
+from gpu_service.routes.orders import Sent, Wanted, parse_wanted, read_order
 from gpu_service.routes.runs import Renders, Run
 
 BEGIN_SECONDS: Final = 5.0
 """So long an answer of records waits for the first; a fault that is found until then is a problem
 of its own, and later it is the last record. Callers take 10 s of silence for a broken line."""
-_MARKS = TypeAdapter(tuple[PhonemeMark, ...])
+_SHA256: Final = r"^[0-9a-fA-F]{64}$"
 _ERROR = {
     "description": "Problem details",
     "content": {PROBLEM_JSON: {"schema": ErrorBody.model_json_schema()}},
@@ -51,12 +48,21 @@ router = APIRouter(
 )
 async def post_render(
     request: Request,
-    speech: Annotated[UploadFile, File(description="Any audio, or a video with sound.")],
+    speech: Annotated[
+        UploadFile | None, File(description="Any audio, or a video with sound.")
+    ] = None,
+    speech_sha256: Annotated[
+        str | None,
+        Form(
+            pattern=_SHA256,
+            description="Instead of `speech`: the SHA-256 of one that was put under /media.",
+        ),
+    ] = None,
     face: Annotated[UploadFile | None, File(description="A photo, or a video.")] = None,
     face_sha256: Annotated[
         str | None,
         Form(
-            pattern=r"^[0-9a-fA-F]{64}$",
+            pattern=_SHA256,
             description="Instead of `face`: the SHA-256 of one that was sent before, in hex.",
         ),
     ] = None,
@@ -83,14 +89,17 @@ async def post_render(
     With an `Idempotency-Key`, a repeat of the request joins the render that runs, or gets its
     result for 15 minutes after its end, in either form; after an error it renders anew. The render
     goes on for 60 seconds while nobody listens. Without a key it ends with its caller.
+
+    Options that this host does not know are named in the report's `ignored`, as are those that the
+    engine does not use; with an MP4, in the header `X-Ignored`.
     """
-    order = await _order(
-        request.app.state.faces,
-        face,
-        face_sha256,
-        speech,
-        _parse_options(options),
-        _parse_marks(marks),
+    state = request.app.state
+    order = await read_order(
+        state.faces,
+        state.uploads,
+        Sent(face, face_sha256),
+        Sent(speech, speech_sha256),
+        parse_wanted(options, marks),
     )
     run = _start(request, order, idempotency_key)
     if RECORDS_MEDIA_TYPE in accept:
@@ -143,61 +152,10 @@ async def post_run_wav2lip(
     ] = "wav2lip",
 ) -> Response:
     """Render with Wav2Lip, or with another engine if asked; `X-Engine` says which."""
-    faces: Cache[str, bytes] = request.app.state.faces
-    order = await _order(faces, image, None, audio, LipSyncOptions(engine=engine))
+    state = request.app.state
+    wanted = Wanted(LipSyncOptions(engine=engine))
+    order = await read_order(state.faces, state.uploads, Sent(image), Sent(audio), wanted)
     return await _answer_video(request, _start(request, order, None))
-
-
-def _parse_options(text: str) -> LipSyncOptions:
-    try:
-        return LipSyncOptions.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]["loc"]
-        raise OptionRejected(
-            rejected_fields(error.errors()),
-            hint=f"The options are: {', '.join(LipSyncOptions.model_fields)}.",
-            field=str(first[0]) if first else "options",
-        ) from error
-
-
-def _parse_marks(text: str | None) -> tuple[PhonemeMark, ...] | None:
-    if text is None:
-        return None
-    try:
-        return _MARKS.validate_json(text)
-    except ValidationError as error:
-        raise InvalidInput(f"marks: {rejected_fields(error.errors()[:3])}") from error
-
-
-async def _order(
-    faces: Cache[str, bytes],
-    face: UploadFile | None,
-    face_sha256: str | None,
-    speech: UploadFile,
-    options: LipSyncOptions,
-    marks: tuple[PhonemeMark, ...] | None = None,
-) -> RenderRequest:
-    """What is asked for, with a face that was sent now or before."""
-    if face is None and face_sha256 is None:
-        raise InvalidInput(
-            "no face was sent", hint="Send a file as `face`, or `face_sha256`.", field="face"
-        )
-    known = face_sha256.lower() if face_sha256 else None
-    data = await face.read() if face else faces.get(known or "")
-    if data is None:
-        raise FaceNeeded("the GPU host does not have the face with this hash", field="face_sha256")
-    order = RenderRequest(data, await speech.read(), options, marks)
-    # Uploads have up to 100 MB, which take a good part of a second.
-    await asyncio.to_thread(lambda: order.sha256)
-    if known not in (None, order.face_sha256):
-        raise InvalidInput(
-            f"face_sha256 is not that of the face, which is {order.face_sha256}",
-            field="face_sha256",
-        )
-    # The one that is kept may hang on an avatar too: another in its place would be there twice.
-    if faces.get(order.face_sha256) is None:
-        faces.put(order.face_sha256, data, len(data))
-    return order
 
 
 def _start(request: Request, order: RenderRequest, key: str | None) -> Run:
@@ -222,6 +180,8 @@ def _headers(run: Run) -> dict[str, str]:
     headers = {"Render-Id": run.id}
     if run.engine:
         headers["X-Engine"] = run.engine.value
+    if isinstance(run.last, EndRecord) and run.last.report.ignored:
+        headers["X-Ignored"] = ", ".join(run.last.report.ignored)
     return headers
 
 

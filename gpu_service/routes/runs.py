@@ -8,6 +8,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate
 from typing import Final
@@ -230,6 +231,8 @@ class Renders:
         self._running: set[Run] = set()
         self._waiting: deque[Run] = deque()
         self._kept: dict[str, Run] = {}
+        self.draining = False
+        """Whether nothing new is begun, because the host is being stopped."""
 
     @property
     def running(self) -> int:
@@ -251,6 +254,7 @@ class Renders:
 
         Raises:
             EngineBusy: As many run and wait already as may.
+            Busy: The host is being stopped.
             IdempotencyMismatch: The key is that of a render of something else.
         """
         known = self._kept.get(key) if key else None
@@ -260,6 +264,7 @@ class Renders:
             )
         if known and known.joinable:
             return known
+        self.require_open()
         busy = len(self._running) >= self._max_concurrent
         if busy and len(self._waiting) >= self._max_queue:
             raise EngineBusy(
@@ -326,15 +331,30 @@ class Renders:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()
 
+    def require_open(self) -> None:
+        """Refuse what is new while the host is being stopped.
+
+        Raises:
+            Busy: It is.
+        """
+        if self.draining:
+            raise _stopping()
+
+    async def drain(self, seconds: float) -> None:
+        """Begin nothing new, hand back what waits, and give what runs so long to end by itself."""
+        self.draining = True
+        for run in list(self._waiting):
+            self._stop(run, _stopping())
+        with suppress(TimeoutError):
+            ends = asyncio.gather(*(run.ended() for run in self._running))
+            await asyncio.wait_for(ends, seconds)
+        self.stop()
+
     def stop(self) -> None:
         """Have every render end at its next record, while its callers can still be told."""
+        self.draining = True
         for run in (*self._waiting, *self._running):
-            reason = Busy(
-                "the GPU host is being stopped",
-                hint="Start it and try again.",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
-            )
-            self._stop(run, reason)
+            self._stop(run, _stopping())
 
     async def close(self) -> None:
         """Stop every render and wait for its thread."""
@@ -373,3 +393,12 @@ class Renders:
         for run, total in zip(ended, totals, strict=True):
             if total > self._kept_bytes and run is not ended[0] and run.key:
                 del self._kept[run.key]
+
+
+def _stopping() -> Busy:
+    """What is handed back may be rendered elsewhere: nobody has failed."""
+    return Busy(
+        "the GPU host is being stopped",
+        hint="Start it again, or have another GPU host render this.",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )

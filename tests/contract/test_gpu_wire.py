@@ -137,7 +137,7 @@ def test_bad_input_is_a_problem_of_its_own(
         ({"options": '{"engine": "dream"}'}, 404, "ENGINE_NOT_FOUND", "dream"),
         ({"options": '{"engine": "absent"}'}, 503, "ENGINE_UNAVAILABLE", "no_such_module"),
         ({"options": '{"fps": 5}'}, 422, "OPTION_REJECTED", "fps"),
-        ({"options": '{"colour": "red"}'}, 422, "OPTION_REJECTED", "colour"),
+        ({"options": '{"colour": "red", "seed": -1}'}, 422, "OPTION_REJECTED", "seed"),
         ({"options": "not json"}, 422, "OPTION_REJECTED", "JSON"),
         ({"marks": '[{"start": -1, "end": 0, "phoneme": "a"}]'}, 422, "INVALID_INPUT", "start"),
         ({"marks": '[{"start": 0, "end": Infinity, "phoneme": "a"}]'}, 422, "INVALID_INPUT", "end"),
@@ -350,7 +350,7 @@ def test_with_a_token_only_health_is_open(caplog: pytest.LogCaptureFixture) -> N
 
 def test_every_route_and_its_errors_are_described(host: str) -> None:
     described = json.loads(requests.get(f"{host}/openapi.json", timeout=TIMEOUT).content)
-    others = {"/run-wav2lip", "/engines", "/health"}
+    others = {"/media/{sha256}", "/run-wav2lip", "/engines", "/health"}
     assert set(described["paths"]) == {"/render", "/render/{key}", *others}
     answers = described["paths"]["/render"]["post"]["responses"]
     assert set(answers["200"]["content"]) >= {"video/mp4", RECORDS_MEDIA_TYPE}

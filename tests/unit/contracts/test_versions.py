@@ -1,15 +1,19 @@
 """Two sides of different versions: who understands whom, and who must update."""
 
+import tomllib
+
 import pytest
 
 from contracts.errors import VersionMismatch
 from contracts.versions import (
     API_VERSION,
     FIRST_VERSION,
+    PROGRAM_VERSION,
     ApiVersion,
     read_version,
     require_understood,
 )
+from tools.environment import ROOT
 
 WE, THEY = "the backend", "the GPU host"
 
@@ -36,3 +40,8 @@ def test_the_older_of_two_is_told_to_update() -> None:
     with pytest.raises(VersionMismatch) as older:
         require_understood(ApiVersion(API_VERSION.major - 1, 9), other_is=THEY, we_are=WE)
     assert older.value.hint.startswith("Update the GPU host")
+
+
+def test_the_program_says_the_version_that_its_package_has() -> None:
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert package["project"]["version"] == PROGRAM_VERSION

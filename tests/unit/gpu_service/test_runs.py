@@ -127,6 +127,53 @@ def test_a_render_that_ends_with_its_host_says_that_it_may_be_sent_again() -> No
     in_loop(scenario)
 
 
+def test_a_host_that_drains_hands_back_what_waits_and_lets_end_what_runs() -> None:
+    async def scenario() -> None:
+        renders, work = Renders(1, 1), Work((ENGINE, b""))
+        run, waiting = renders.start(work, "key"), renders.start(Work())
+        await run.begun()
+        draining = asyncio.create_task(renders.drain(60))
+        await waiting.ended()
+        assert isinstance(waiting.error, Busy)
+        assert renders.draining
+        with pytest.raises(Busy) as refused:
+            renders.start(Work())
+        assert refused.value.hint
+        assert refused.value.retry_after_seconds
+        assert renders.start(Work(), "key") is run
+        assert not draining.done()
+        work.tell(None)
+        await draining
+        assert (await read(run))[-1].record == EndRecord(report=REPORT)
+        await renders.close()
+
+    in_loop(scenario)
+
+
+def test_what_does_not_end_while_the_host_drains_is_handed_back() -> None:
+    async def scenario() -> None:
+        renders, work = Renders(1), Work((ENGINE, b""))
+        run = renders.start(work)
+        await run.begun()
+        await renders.drain(0)
+        work.tell(progress())
+        await run.ended()
+        assert isinstance(run.error, Busy)
+        assert run.error.retryable
+        await renders.close()
+
+    in_loop(scenario)
+
+
+def test_a_host_without_renders_has_drained_at_once() -> None:
+    async def scenario() -> None:
+        renders = Renders(1)
+        await renders.drain(1e9)
+        await renders.close()
+
+    in_loop(scenario)
+
+
 def test_readers_at_any_place_get_the_same_bytes_whenever_they_come() -> None:
     async def scenario() -> None:
         choose = np.random.default_rng(7)

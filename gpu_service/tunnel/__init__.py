@@ -1,0 +1,1 @@
+"""Public addresses for a host that nobody can reach from outside."""
