@@ -18,7 +18,7 @@ COPY contracts contracts
 COPY lipsync_client lipsync_client
 COPY frontend frontend
 COPY samples samples
-ENV FRONTEND_HOST=0.0.0.0 FRONTEND_PORT=5000 FRONTEND_DATA_DIR=/data
+ENV FRONTEND_HOST=0.0.0.0 FRONTEND_PORT=5000 FRONTEND_DATA_DIR=/data/frontend
 USER 1000
 VOLUME ["/data"]
 EXPOSE 5000
@@ -33,7 +33,7 @@ RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r
 COPY contracts contracts
 COPY lipsync_client lipsync_client
 COPY backend backend
-ENV BACKEND_HOST=0.0.0.0 BACKEND_PORT=8000 BACKEND_DATA_DIR=/data
+ENV BACKEND_HOST=0.0.0.0 BACKEND_PORT=8000 BACKEND_DATA_DIR=/data/backend
 USER 1000
 VOLUME ["/data"]
 EXPOSE 8000
@@ -58,9 +58,9 @@ FROM engines-${ACCELERATOR} AS gpu_service
 WORKDIR /app
 COPY contracts contracts
 COPY gpu_service gpu_service
-ENV GPU_HOST=0.0.0.0 GPU_PORT=9000 GPU_WEIGHTS_DIR=/weights
+ENV GPU_HOST=0.0.0.0 GPU_PORT=9000 GPU_DATA_DIR=/data/gpu GPU_WEIGHTS_DIR=/weights
 USER 1000
-VOLUME ["/weights"]
+VOLUME ["/data", "/weights"]
 EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['GPU_PORT']), timeout=4); c.request('GET', '/health'); assert c.getresponse().status == 200"]
 CMD ["python", "-m", "gpu_service", "serve"]
@@ -74,9 +74,8 @@ RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r
 COPY lipsync_client lipsync_client
 COPY backend backend
 COPY tools/__init__.py tools/processes.py tools/container.py tools/
-ENV BACKEND_HOST=0.0.0.0 BACKEND_PORT=8000 BACKEND_DATA_DIR=/data GPU_HOST=127.0.0.1
+ENV BACKEND_HOST=0.0.0.0 BACKEND_PORT=8000 BACKEND_DATA_DIR=/data/backend GPU_HOST=127.0.0.1
 USER 1000
-VOLUME ["/data", "/weights"]
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['BACKEND_PORT']), timeout=4); c.request('GET', '/health/ready'); assert c.getresponse().status == 200"]
 CMD ["python", "-m", "tools.container"]

@@ -84,8 +84,13 @@ def supervise(commands: Mapping[str, Sequence[str]], environment: Mapping[str, s
         As `main`.
     """
     over, asked = threading.Event(), threading.Event()
+
+    def ask(*_: object) -> None:
+        asked.set()
+        over.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: (asked.set(), over.set()))
+        signal.signal(number, ask)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():

@@ -42,10 +42,8 @@ class Container:
         self.environment = perform(stage, folder)
         self._stage, self._app, self._log = stage, folder / "app", folder / "log"
         # The folders in which an image keeps data are the machine's own here, and ports are free.
-        for place in ("data", "weights"):
-            (folder / place).mkdir(exist_ok=True)
         for name, value in self.environment.items():
-            if value in ("/data", "/weights"):
+            if value.startswith(("/data/", "/weights")):
                 self.environment[name] = str(folder / value[1:])
         self.ports = free_ports()
         self.environment |= {f"{name.upper()}_PORT": str(port) for name, port in self.ports.items()}

@@ -157,7 +157,7 @@ def test_the_readmes_lines_make_the_secrets_that_compose_reads(
     )
     (block,) = [each for each in blocks if "docker compose up" in each]
     making = "".join(line for line in block.splitlines(True) if not line.startswith("docker "))
-    subprocess.run(["sh", "-euc", making], cwd=tmp_path, check=True)
+    subprocess.run(["/bin/sh", "-euc", making], cwd=tmp_path, check=True)
     tokens = {
         (tmp_path / secret["file"]).read_text(encoding="ascii")
         for secret in compose["secrets"].values()
