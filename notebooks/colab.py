@@ -32,7 +32,7 @@ DRAIN_SECONDS = 40
 FRAMES = 50
 """Of the two seconds of samples/hello.flac, at 25 frames a second."""
 NGROK_AUTHTOKEN = "NGROK_AUTHTOKEN"
-KERNELS_OWN = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND")
+KERNELS_OWN = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR_FORCE")
 """Variables of a notebook's kernel that mean nothing, or harm, in another Python."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -314,7 +314,7 @@ class Host:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in KERNELS_OWN}
-        return kept | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+        return kept | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"}
 
 
 def _colab(name: str) -> Any:
