@@ -94,8 +94,8 @@ class Host:
         """Make an environment of its own from the lock, or take one that is there.
 
         Args:
-            python: A version that uv finds or fetches; `this one` means the notebook's own Python,
-                with the packages that it has.
+            python: A version that uv finds or fetches, or a path; `this one` means the notebook's
+                own Python, with the packages that it has.
             torch: Whether to install PyTorch; without it only the built-in engine runs.
 
         Raises:
@@ -118,13 +118,13 @@ class Host:
         install = ["pip", "install", "--quiet", "--python", self.python, "--no-deps"]
         install += ["--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
         self._run([*uv, *install], hint)
-        device = "for the built-in engine alone"
+        device = ", for the built-in engine alone,"
         if torch:
             print(f"Installing {TORCH}: with CUDA, some gigabytes", flush=True)
             pip = ["-m", "pip", "install", "--quiet", "--no-input", "--only-binary", ":all:", TORCH]
             self._run([self.python, *pip], hint)
-            device = f"and {TORCH} {self._device()}"
-        print(f"Done: {len(pins(lock))} locked packages {device}, are in {environment}.")
+            device = f" and {TORCH}, {self._device()},"
+        print(f"Done: {len(pins(lock))} locked packages{device} are in {environment}.")
 
     def read_secrets(self, ngrok: str = NGROK_AUTHTOKEN, token: str = "GPU_TOKEN") -> None:  # noqa: S107
         """Take secrets by name from Colab's store, elsewhere from the environment.

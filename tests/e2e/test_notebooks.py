@@ -60,6 +60,9 @@ def test_the_colab_notebook_ends_with_two_seconds_of_video_and_their_frames_a_se
     assert "lipsync://" in notebooks.text_of(cells[4])
     assert re.search(r"facewarp rendered \d+ frames a second \(50 frames in", last_lines[5])
     assert num_frames(notebooks.shown(cells[5])) == 50
+    served = re.search(r"running on (http://\S+)", notebooks.text_of(cells[4]))
+    assert served
+    wait_until(lambda: not answers(served[1]))  # the kernel has ended, and the host with it
 
 
 def test_a_repository_that_is_none_is_said_so_and_stops_the_notebook(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -50,6 +52,12 @@ def test_its_cells_hold_no_logic(notebook: NotebookNode) -> None:
 def test_colab_keeps_outputs_with_their_tokens_out_of_what_it_saves() -> None:
     notebook = nbformat.read(FOLDER / "colab_gpu_server.ipynb", as_version=4)
     assert notebook.metadata.colab.private_outputs is True
+
+
+def test_the_linter_reads_notebooks() -> None:
+    command = [sys.executable, "-m", "ruff", "check", "--show-files", "."]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {name for name in NAMES if f"notebooks/{name}" in listed} == set(NAMES)
 
 
 def test_a_commit_strips_outputs() -> None:
