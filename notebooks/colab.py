@@ -113,16 +113,16 @@ class Host:
         uv = self._uv(hint)
         self.python = str(environment / "bin" / "python")
         if not Path(self.python).exists():
-            make = ["venv", "--quiet", "--clear", "--seed", "--python", python, str(environment)]
-            self._run([*uv, *make], hint)
-        install = ["pip", "install", "--quiet", "--python", self.python, "--no-deps"]
-        install += ["--only-binary", ":all:", "--require-hashes", "-r", str(lock)]
-        self._run([*uv, *install], hint)
+            self._run(
+                [*uv, "venv", "--quiet", "--clear", "--python", python, str(environment)], hint
+            )
+        install = [*uv, "pip", "install", "--quiet", "--python", self.python]
+        install += ["--only-binary", ":all:"]
+        self._run([*install, "--no-deps", "--require-hashes", "-r", str(lock)], hint)
         device = ", for the built-in engine alone,"
         if torch:
             print(f"Installing {TORCH}: with CUDA, some gigabytes", flush=True)
-            pip = ["-m", "pip", "install", "--quiet", "--no-input", "--only-binary", ":all:", TORCH]
-            self._run([self.python, *pip], hint)
+            self._run([*install, TORCH], hint)
             device = f" and {TORCH}, {self._device()},"
         print(f"Done: {len(pins(lock))} locked packages{device} are in {environment}.")
 
