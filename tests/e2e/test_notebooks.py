@@ -18,6 +18,7 @@ import requests
 from nbclient.exceptions import CellExecutionError
 
 from tests import notebooks
+from tests.fakes.ngrok_agent import DEV_DOMAIN, GOOD, NgrokStandIn
 from tests.processes import wait_until
 from tests.services import three_services
 from tools.environment import ROOT
@@ -63,6 +64,35 @@ def test_the_colab_notebook_ends_with_two_seconds_of_video_and_their_frames_a_se
     served = re.search(r"running on (http://\S+)", notebooks.text_of(cells[4]))
     assert served
     wait_until(lambda: not answers(served[1]))  # the kernel has ended, and the host with it
+
+
+def test_behind_ngrok_the_notebook_gives_the_address_and_keeps_the_authtoken_to_itself(
+    project: Path, tmp_path: Path
+) -> None:
+    agent = NgrokStandIn(tmp_path)
+    form = {**LOCAL, "FOLDER": str(project), "TUNNEL": "ngrok", "ENGINE": "facewarp"}
+    notebook = notebooks.filled_in("colab_gpu_server.ipynb", form)
+    environment = {"PYNGROK_NGROK_PATH": str(agent.path), "NGROK_AUTHTOKEN": GOOD}
+    notebooks.run(notebook, tmp_path, **environment)
+    texts = [notebooks.text_of(cell) for cell in notebooks.code_cells(notebook)]
+    assert re.search(rf"^connection +lipsync://\S+@{DEV_DOMAIN}$", texts[4], re.M)
+    assert "facewarp rendered" in texts[5]
+    assert GOOD not in "".join(texts)
+
+
+def test_a_wrong_authtoken_stops_the_notebook_with_where_to_get_a_right_one(
+    project: Path, tmp_path: Path
+) -> None:
+    agent, wrong = NgrokStandIn(tmp_path), "2wrongwrongwrongwrongwrong"
+    form = {**LOCAL, "FOLDER": str(project), "TUNNEL": "ngrok"}
+    notebook = notebooks.filled_in("colab_gpu_server.ipynb", form)
+    environment = {"PYNGROK_NGROK_PATH": str(agent.path), "NGROK_AUTHTOKEN": wrong}
+    with pytest.raises(CellExecutionError, match="It failed: the GPU host ended") as raised:
+        notebooks.run(notebook, tmp_path, **environment)
+    said = notebooks.text_of(notebooks.code_cells(notebook)[4]) + str(raised.value)
+    assert "ERR_NGROK_107" in said
+    assert "https://dashboard.ngrok.com/get-started/your-authtoken" in said
+    assert wrong not in said
 
 
 def test_a_repository_that_is_none_is_said_so_and_stops_the_notebook(tmp_path: Path) -> None:
