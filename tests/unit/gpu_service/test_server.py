@@ -1,21 +1,15 @@
 """A host that is asked to stop while it renders."""
 
-import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
-import uvicorn
 
 from contracts.records import RECORDS_MEDIA_TYPE, EndRecord, ErrorRecord, Framed
-from gpu_service.app import create_app
-from gpu_service.server import SEND_SECONDS, Server
-from gpu_service.settings import Settings
-from tests.fakes.gated_engine import HeldEngine
-from tests.host_calls import FAKES, TIMEOUT, health, post, problem, records_of
+from tests.fakes.running_host import RunningHost
+from tests.host_calls import TIMEOUT, health, post, problem, records_of
 from tests.media import tone, wav
 from tests.processes import wait_until
 
@@ -23,20 +17,11 @@ SPEECH = wav(tone(4.0, 16_000), 16_000)  # the engine waits after two seconds of
 FOR_EVER = 1e6
 
 
-class Running:
-    """A server in a thread, and renders that are asked of it."""
+class Running(RunningHost):
+    """A host that renders when it is asked to stop, and those who ask for renders."""
 
     def __init__(self, folder: Path, drain_seconds: float) -> None:
-        app = create_app(Settings(data_dir=folder, max_queue=1), FAKES)
-        listening: Future[str] = Future()
-        config = uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=SEND_SECONDS
-        )
-        self.server = Server(config, app.state.renders, drain_seconds, listening.set_result)
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        self.url = listening.result(TIMEOUT)
-        self.engine = HeldEngine.latest
+        super().__init__(folder, drain_seconds)
         self.engine.gate.clear()
         self._callers = ThreadPoolExecutor()
 
@@ -48,14 +33,8 @@ class Running:
 
         return self._callers.submit(follow)
 
-    def ask_to_stop(self) -> None:
-        self.server.handle_exit(signal.SIGTERM, None)
-
     def close(self) -> None:
-        self.engine.gate.set()
-        for _ in range(2):
-            self.ask_to_stop()
-        self.thread.join()
+        super().close()
         self._callers.shutdown()
 
 
@@ -72,8 +51,7 @@ def last(records: Future[list[Framed]]) -> object:
 
 def test_a_host_that_renders_nothing_stops_at_once(running: Running) -> None:
     running.ask_to_stop()
-    running.thread.join(TIMEOUT)
-    assert not running.thread.is_alive()
+    assert running.ended()
     assert not running.server.forced
 
 
@@ -99,8 +77,7 @@ def test_the_running_render_ends_the_waiting_one_is_handed_back_and_new_ones_are
     assert not first.done()
     running.engine.gate.set()
     assert isinstance(last(first), EndRecord)
-    running.thread.join(TIMEOUT)
-    assert not running.thread.is_alive()
+    assert running.ended()
 
 
 @pytest.mark.parametrize("running", [0.0], indirect=True)
@@ -113,8 +90,7 @@ def test_a_render_that_takes_too_long_is_handed_back(running: Running) -> None:
     handed_back = last(render)
     assert isinstance(handed_back, ErrorRecord)
     assert (handed_back.error.code, handed_back.error.retryable) == ("BUSY", True)
-    running.thread.join(TIMEOUT)
-    assert not running.thread.is_alive()
+    assert running.ended()
 
 
 def test_asked_a_second_time_it_waits_for_nothing(running: Running) -> None:
@@ -123,8 +99,7 @@ def test_asked_a_second_time_it_waits_for_nothing(running: Running) -> None:
     running.ask_to_stop()
     wait_until(lambda: health(running.url)["draining"])
     running.ask_to_stop()
-    running.thread.join(TIMEOUT)
-    assert not running.thread.is_alive()
+    assert running.ended()
     assert running.server.forced
     running.engine.gate.set()
     assert render.exception(TIMEOUT)
