@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from contracts.errors import InvalidInput
 from contracts.hosts import host_url, is_loopback
 from contracts.limits import MAX_UPLOAD_BYTES
+from contracts.secret_files import secrets_dir
 
 
 class Settings(BaseSettings):
@@ -19,6 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="BACKEND_",
         env_file=".env",
+        secrets_dir=secrets_dir(),
         extra="ignore",
         frozen=True,
         use_attribute_docstrings=True,

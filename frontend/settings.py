@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contracts.secret_files import secrets_dir
+
 _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -16,6 +18,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FRONTEND_",
         env_file=".env",
+        secrets_dir=secrets_dir(),
         extra="ignore",
         frozen=True,
         use_attribute_docstrings=True,

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.hosts import is_loopback
 from contracts.limits import MAX_UPLOAD_BYTES
+from contracts.secret_files import secrets_dir
 
 Device = Literal["auto", "cpu", "cuda"]
 RuntimeName = Literal["auto", "torch", "openvino", "onnx"]
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="GPU_",
         env_file=".env",
+        secrets_dir=secrets_dir(),
         extra="ignore",
         frozen=True,
         use_attribute_docstrings=True,

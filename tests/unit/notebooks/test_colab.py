@@ -1,0 +1,212 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from notebooks import colab
+from notebooks.colab import Host, StepFailed
+from tools.environment import ROOT
+
+
+class SecretNotFoundError(Exception):
+    pass
+
+
+class NotebookAccessError(Exception):
+    pass
+
+
+class TimeoutException(Exception):
+    pass
+
+
+@pytest.fixture
+def colab_library(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
+    """Gives a module `google.colab.NAME` with these members, as on Colab."""
+
+    def give(name: str, **members: object) -> ModuleType:
+        module = ModuleType(f"google.colab.{name}")
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return module
+
+    for name in ("google", "google.colab"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    return give
+
+
+@pytest.fixture
+def store(colab_library: Callable[..., ModuleType]) -> dict[str, str]:
+    """Colab's store of secrets; the value `forbidden` may not be read by this notebook."""
+    kept: dict[str, str] = {}
+
+    def get(name: str) -> str:
+        if name not in kept:
+            raise SecretNotFoundError(name)
+        if kept[name] == "forbidden":
+            raise NotebookAccessError(name)
+        return kept[name]
+
+    errors = (SecretNotFoundError, NotebookAccessError, TimeoutException)
+    colab_library("userdata", get=get, **{error.__name__: error for error in errors})
+    return kept
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host(ROOT)
+
+
+def test_the_module_needs_nothing_but_the_standard_library() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import notebooks.colab"
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+
+def test_a_failed_step_shows_what_is_wrong_and_what_to_do_in_place_of_a_traceback() -> None:
+    shown = StepFailed("the file is gone", "choose another.")._render_traceback_()
+    assert shown == ["It failed: the file is gone", "What to do: choose another."]
+
+
+def test_a_cell_that_runs_again_gets_the_same_host() -> None:
+    assert colab.host(str(ROOT)) is colab.host(str(ROOT))
+
+
+def test_secrets_come_from_colabs_store_by_name_and_are_not_shown(
+    host: Host, store: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store |= {"MY_NGROK": "authtoken-canary", "MY_TOKEN": "token-canary"}
+    host.read_secrets("MY_NGROK", "MY_TOKEN")
+    assert host._secrets == {"GPU_TOKEN": "token-canary", "NGROK_AUTHTOKEN": "authtoken-canary"}
+    said = capsys.readouterr().out
+    assert "MY_NGROK is found; MY_TOKEN is found." in said
+    assert "canary" not in said + repr(host)
+
+
+def test_without_a_token_one_is_made(host: Host, store: dict[str, str]) -> None:
+    host.read_secrets()
+    first = host._secrets["GPU_TOKEN"]
+    host.read_secrets()
+    assert len(first) >= 32
+    assert host._secrets["GPU_TOKEN"] != first
+
+
+def test_a_secret_that_the_notebook_may_not_read_says_where_to_allow_it(
+    host: Host, store: dict[str, str]
+) -> None:
+    store["NGROK_AUTHTOKEN"] = "forbidden"
+    with pytest.raises(StepFailed, match=r"NGROK_AUTHTOKEN\nWhat to do: open the secrets"):
+        host.read_secrets()
+
+
+def test_outside_colab_secrets_come_from_the_environment(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NGROK_AUTHTOKEN", "from-the-environment")
+    host.read_secrets()
+    assert host._secrets["NGROK_AUTHTOKEN"] == "from-the-environment"
+
+
+def test_ngrok_without_its_authtoken_is_refused_before_anything_starts(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NGROK_AUTHTOKEN", raising=False)
+    with pytest.raises(StepFailed, match="run cell 3"):
+        host.serve("none")
+    host.read_secrets()
+    with pytest.raises(StepFailed, match="ngrok needs an authtoken"):
+        host.serve("ngrok")
+
+
+@pytest.mark.slow
+def test_a_host_that_does_not_start_says_its_last_words(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPU_MAX_QUEUE", "many")
+    host.read_secrets()
+    with pytest.raises(StepFailed, match=r"the GPU host ended: .*GPU_MAX_QUEUE"):
+        host.serve("none", "", 0)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_none_is_refused_with_what_to_do(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "wav2lip_gan.pth").write_bytes(b"no checkpoint at all")
+    with pytest.raises(StepFailed, match=r"licence"):
+        host.add_weights("Drive or folder", str(tmp_path / "wav2lip_gan.pth"), accepted=False)
+
+
+@pytest.mark.slow
+def test_the_built_in_engine_needs_no_checkpoint(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.add_weights("none", accepted=False)
+    assert "no weights are installed" in capsys.readouterr().out
+
+
+def test_a_place_without_checkpoints_is_said_so(host: Host, tmp_path: Path) -> None:
+    for place in ("", str(tmp_path), str(tmp_path / "gone.pth")):
+        with pytest.raises(StepFailed, match="there is no checkpoint at"):
+            host.add_weights("Drive or folder", place, accepted=True)
+
+
+def test_every_checkpoint_of_a_folder_on_drive_is_found_once_drive_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colab_library: Callable[..., ModuleType]
+) -> None:
+    drive = tmp_path / "drive"
+    monkeypatch.setattr(colab, "DRIVE", drive)
+
+    def mount(place: str) -> None:
+        folder = Path(place) / "MyDrive" / "weights"
+        folder.mkdir(parents=True)
+        for name in ("wav2lip.pth", "s3fd.pth", "notes.txt"):
+            (folder / name).touch()
+
+    colab_library("drive", mount=mount)
+    found = colab._files("MyDrive/weights")
+    assert [path.name for path in found] == ["s3fd.pth", "wav2lip.pth"]
+
+
+def test_uploads_are_colabs_alone(host: Host, colab_library: Callable[..., ModuleType]) -> None:
+    colab_library("files", upload=lambda: {"wav2lip.pth": b"..."})
+    assert colab._uploaded() == [Path("wav2lip.pth").resolve()]
+
+
+def test_elsewhere_an_upload_is_refused(host: Host) -> None:
+    with pytest.raises(StepFailed, match="only Colab can upload"):
+        host.add_weights("upload", accepted=True)
+
+
+def test_a_python_without_the_packages_is_refused_with_a_way_out(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bare = tmp_path / "python"
+    bare.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'fastapi'\"; exit 1\n")
+    bare.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(bare))
+    with pytest.raises(StepFailed, match=r"No module named 'fastapi'\nWhat to do: choose a ver"):
+        host.install("this one")
+
+
+def test_a_host_that_is_gone_is_no_mystery_to_the_self_test(host: Host) -> None:
+    host.url = "http://127.0.0.1:9"
+    with pytest.raises(StepFailed, match="does not answer"):
+        host.self_test()
+
+
+@pytest.mark.slow
+def test_an_environment_of_its_own_runs_the_host(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("requirements", "gpu_service", "contracts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    host = Host(tmp_path)
+    host.install(sys.executable, torch=False)
+    assert "locked packages, for the built-in engine alone," in capsys.readouterr().out
+    assert Path(host.python).is_relative_to(tmp_path)
+    host.install(sys.executable, torch=False)  # what is there is kept
+    engines = subprocess.run(
+        [host.python, "-m", "gpu_service", "engines"], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert b"facewarp     ready" in engines.stdout
