@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from backend import generate_cli, ws_cli
 from backend.app import create_app, default_voices
+from backend.doctor import DOCTOR
 from backend.jobs.steps import write_wav
 from backend.settings import Settings
 from backend.speech.fallback import Speaker
@@ -45,6 +46,8 @@ class _Server(uvicorn.Server):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    if "examine" in options:  # also where the settings can't be
+        return int(options.examine(options))
     try:
         settings = Settings()
     except ValidationError as error:
@@ -82,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     ws_cli.add_arguments(
         commands.add_parser("ws-client", help="make a video over the base64 socket")
     )
+    DOCTOR.add_arguments(commands.add_parser("doctor", help="look for what is missing or wrong"))
     return parser
 
 

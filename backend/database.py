@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import DeclarativeBase, Session
 
 _WRITES: Final = "lipsync_writes"
@@ -46,9 +46,7 @@ class Database:
 
 def open_database(url: str) -> Database:
     """Connect, and bring the tables to this version."""
-    address = make_url(url)
-    if address.drivername in ("postgresql", "postgres"):
-        address = address.set(drivername="postgresql+psycopg")
+    address = address_of(url)
     # Errors would show what was written: texts of people, tokens of GPU hosts.
     engine = create_engine(address, pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
@@ -65,6 +63,19 @@ def open_database(url: str) -> Database:
                 connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_ONE_AT_A_TIME})")
                 connection.commit()
     return Database(engine)
+
+
+def address_of(url: str) -> URL:
+    """Where a database is, with the driver that is locked for it."""
+    address = make_url(url)
+    if address.drivername in ("postgresql", "postgres"):
+        return address.set(drivername="postgresql+psycopg")
+    return address
+
+
+def known_revisions() -> set[str]:
+    """Names of the versions of the tables that this program can bring up to date."""
+    return {path.name.partition("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py")}
 
 
 def _migrate(connection: Connection) -> None:

@@ -1,6 +1,16 @@
 """What is wrong with a service's settings, in lines for the person who set them."""
 
-from pydantic import ValidationError
+import os
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from contracts.findings import Finding, fault, well
+from contracts.machine import where_set
+
+_DOES_NOT_START = "The service that reads it does not start."
+S = TypeVar("S", bound=BaseModel)
 
 
 def settings_faults(error: ValidationError, prefix: str) -> str:
@@ -11,7 +21,69 @@ def settings_faults(error: ValidationError, prefix: str) -> str:
         prefix: How the names of the service's variables begin.
     """
     lines = []
-    for fault in error.errors(include_input=False, include_url=False):
-        name = "".join(f"{prefix}{field}: ".upper() for field in fault["loc"])
-        lines.append(name + fault["msg"].removeprefix("Value error, "))
+    for each in error.errors(include_input=False, include_url=False):
+        name = "".join(f"{prefix}{field}: ".upper() for field in each["loc"])
+        lines.append(name + _message(each["msg"]))
     return "\n".join(lines)
+
+
+def look_at_settings(kind: type[S], prefix: str, open_fix: str = "") -> tuple[S, list[Finding]]:
+    """A service's settings, those that can't be at their defaults, and what is wrong with them.
+
+    Args:
+        kind: Its Settings.
+        prefix: How the names of its variables begin.
+        open_fix: The line that mends a host beyond loopback without a token, which is all that no
+            single setting is to blame for.
+    """
+    replaced: dict[str, Any] = {}
+    findings: list[Finding] = []
+    while True:
+        try:
+            return kind(**replaced), findings or [well("settings", f"{prefix}* can be used")]
+        except ValidationError as error:
+            new = {}
+            for each in error.errors(include_input=False, include_url=False):
+                field = _field(kind, each["loc"], prefix)
+                default = _default(kind.model_fields[field or "host"])
+                new[field or "host"] = default
+                findings.append(
+                    _fault(prefix + field, each["msg"], default)
+                    if field
+                    else fault("token", _message(each["msg"]), _DOES_NOT_START, open_fix)
+                )
+            if new.keys() <= replaced.keys():
+                raise
+            replaced |= new
+        except (OSError, UnicodeError) as error:
+            if "_env_file" in replaced:
+                raise
+            replaced["_env_file"] = None
+            findings.append(
+                fault(
+                    "settings",
+                    f".env can't be read: {error}",
+                    "No service starts with it.",
+                    "save .env as plain text in UTF-8",
+                )
+            )
+
+
+def _field(kind: type[BaseModel], place: tuple[int | str, ...], prefix: str) -> str:
+    named = str(place[0]).lower().removeprefix(prefix.lower()) if place else ""
+    return named if named in kind.model_fields else ""
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
+def _fault(setting: str, message: str, default: object) -> Finding:
+    name = setting.upper()
+    what = f"{name} (from {where_set(name)}): {_message(message)}"
+    mend = f"unset {name}" if name in os.environ else f"{name}={default}   # in .env: the default"
+    return fault("settings", what, _DOES_NOT_START, mend)
+
+
+def _message(text: str) -> str:
+    return text.removeprefix("Value error, ")

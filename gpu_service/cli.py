@@ -16,6 +16,7 @@ from contracts.lipsync import LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import ProgressRecord, Record
 from contracts.settings_faults import settings_faults
+from gpu_service.doctor import DOCTOR
 from gpu_service.engines.facewarp.mouth import write_mouth_track
 from gpu_service.engines.registry import ENGINES, Engines
 from gpu_service.export_cli import add_arguments as add_export_arguments
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if "examine" in options:  # also where the settings can't be
+        return int(options.examine(options))
     try:
         settings = Settings()
     except ValidationError as error:
@@ -88,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     add_score_arguments(
         commands.add_parser("score", help="how well a video's mouth follows its sound")
     )
+
+    DOCTOR.add_arguments(commands.add_parser("doctor", help="look for what is missing or wrong"))
     return parser
 
 

@@ -10,6 +10,7 @@ import webbrowser
 from pathlib import Path
 from typing import NoReturn
 
+from contracts.machine import port_is_free
 from tools import services
 from tools.demo import FACE, TEXT, DemoFailed, demo
 from tools.doctor import doctor
@@ -73,7 +74,7 @@ def _do(parsed: argparse.Namespace, rest: list[str]) -> int:
         case "env":
             return write_example(_with_dev())
         case "doctor":
-            return doctor()
+            return doctor(json=parsed.json)
     return 0
 
 
@@ -109,7 +110,8 @@ def parser() -> argparse.ArgumentParser:
     locks = commands.add_parser("lock", help="compile requirements/*.in and .env.example")
     locks.add_argument("--upgrade", action="store_true", help="take newer versions where allowed")
     commands.add_parser("env", help="write .env.example from the services' settings")
-    commands.add_parser("doctor", help="look for what is missing on this machine")
+    looks = commands.add_parser("doctor", help="look for what is missing on this machine")
+    looks.add_argument("--json", action="store_true", help="print JSON, for programs")
     return top
 
 
@@ -123,7 +125,7 @@ def _up(parsed: argparse.Namespace) -> NoReturn:
     free = services.free_ports()
     ports = {name: getattr(parsed, f"{name}_port") or free[name] for name in services.PORTS}
     for name, port in ports.items():
-        if not services.port_is_free(port):
+        if not port_is_free(port):
             raise services.ServiceDied(
                 f"port {port} is in use by another program; stop it, or choose another port: "
                 f"python3 run.py up --{name}-port {port + 1}"

@@ -1,59 +1,82 @@
-"""Look for what is missing on this machine, and name the line that mends it."""
+"""Look for what is missing or wrong on this machine, and name the line that mends it."""
 
 import platform
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from tools.environment import ROOT, Environment, SetupFailed, refuse_unsupported_platform, say
+from contracts.doctor import tell
+from contracts.findings import Finding, exit_status, fault, from_json, look_at_all, well
+from contracts.machine import (
+    Door,
+    ask_python,
+    look_at_disk,
+    look_at_memory,
+    look_at_port,
+    look_at_python,
+    where_set,
+)
+from tools.environment import Environment, SetupFailed, refuse_unsupported_platform
 from tools.interpreter import USABLE, version_of
-from tools.services import NAMES, PORTS, port_is_free, settings_of_the_person
+from tools.services import NAMES, PORTS, settings_of_the_person
 
 NEEDED_DISK_GB = 2.0
-BAD_SETTINGS = 2
-"""Exit status of the services' command lines."""
+NEEDED_MEMORY_GB = 1.5
+SECONDS = 40.0
+"""How long everything may take. A service's own doctor gives up what hangs after 25 s."""
+ASK_SECONDS = 35.0
+HEALTH = {"frontend": "/health", "backend": "/health/live", "gpu": "/health"}
+"""What each of `PORTS` answers without a token."""
+_FRONTEND_SETTINGS = """
+from contracts.findings import as_json
+from contracts.machine import look_at_folder
+from contracts.settings_faults import look_at_settings
+from frontend.settings import Settings
+settings, found = look_at_settings(Settings, "FRONTEND_")
+print(as_json([*found, look_at_folder("data", settings.data_dir, "FRONTEND_DATA_DIR")]))
+"""
+_SERVICES = {
+    "frontend": ["-c", _FRONTEND_SETTINGS],
+    "backend": ["-m", "backend", "doctor", "--json", "--service"],
+    "GPU host": ["-m", "gpu_service", "doctor", "--json", "--service"],
+}
+"""What each service says of itself, in the environment with its packages."""
 
 
-class Finding(NamedTuple):
-    """One thing that was looked at."""
-
-    what: str
-    fix: str = ""
-    """The line that mends it; empty where nothing is wrong."""
-
-
-def doctor() -> int:
+def doctor(*, json: bool) -> int:
     """Print every finding.
+
+    Args:
+        json: For programs, instead of people.
 
     Returns:
         0 when nothing is wrong, else 1.
     """
-    faults = 0
-    for finding in findings():
-        faults += bool(finding.fix)
-        say(f"{'FAULT' if finding.fix else 'ok   '} {finding.what}")
-        if finding.fix:
-            say(f"      fix: {finding.fix}")
-    say(f"\n{faults} fault{'s' if faults != 1 else ''}" if faults else "\nnothing is wrong")
-    return 1 if faults else 0
+    found = findings()
+    tell(found, json=json)
+    return exit_status(found)
 
 
-def findings(environment: Environment | None = None) -> Iterator[Finding]:
-    """Look at one thing after another; what needs the packages comes last."""
+def findings(
+    environment: Environment | None = None,
+    usage: Callable[[Path], Any] = shutil.disk_usage,
+) -> list[Finding]:
+    """Look at everything at the same time.
+
+    Args:
+        environment: What runs the services.
+        usage: Tells total, used and free bytes of a folder's disk.
+    """
     environment = environment or Environment()
-    yield Finding(f"Python {platform.python_version()} ({sys.executable})")
-    yield _platform()
-    yield _disk()
-    yield from map(_port, PORTS)
-    packages = _packages(environment)
-    yield packages
-    if not packages.fix:
-        yield _offline_voice(environment)
-        yield _engines(environment)
+    root = environment.root
+    configured = settings_of_the_person(root)
+    folders = {root, root / configured.get("BACKEND_DATA_DIR", ".")}
+    found = [look_at_python(), _platform(), *look_at_memory(NEEDED_MEMORY_GB)]
+    found += [look_at_disk(folder, NEEDED_DISK_GB, usage) for folder in sorted(folders)]
+    found += [_port(name, configured) for name in PORTS]
+    found += _tokens(configured)
+    return found + _with_packages(environment)
 
 
 def _platform() -> Finding:
@@ -61,57 +84,93 @@ def _platform() -> Finding:
     try:
         refuse_unsupported_platform()
     except SetupFailed as error:
-        return Finding(name, str(error))
-    return Finding(name)
+        return fault("system", name, "The packages can't be installed.", str(error))
+    return well("system", name)
 
 
-def _disk() -> Finding:
-    free = shutil.disk_usage(ROOT).free / 1e9
-    what = f"{free:.1f} GB of disk are free"
-    if free >= NEEDED_DISK_GB:
-        return Finding(what)
-    return Finding(what, f"free {NEEDED_DISK_GB:.0f} GB on the disk of {ROOT}")
+def _port(name: str, configured: Mapping[str, str]) -> Finding:
+    setting = f"{name.upper()}_PORT"
+    text = configured.get(setting, "")
+    port = int(text) if text.isdecimal() and int(text) < 65536 else PORTS[name]
+    line = f"python3 run.py up --{name}-port {port + 1}   # or stop the other program"
+    return look_at_port(Door(NAMES[name], setting, port, HEALTH[name]), line)
 
 
-def _port(name: str) -> Finding:
-    configured = settings_of_the_person().get(f"{name.upper()}_PORT", "")
-    port = int(configured) if configured.isdecimal() else PORTS[name]
-    if port_is_free(port):
-        return Finding(f"port {port} is free for the {NAMES[name]}")
-    return Finding(
-        f"port {port}, meant for the {NAMES[name]}, is in use",
-        f"stop the program that uses it, or: python3 run.py up --{name}-port {port + 1}",
-    )
+def _tokens(configured: Mapping[str, str]) -> list[Finding]:
+    """Tokens that one service sends and another expects, where both are on this machine."""
+    pairs = {
+        "FRONTEND_BACKEND_TOKEN": ("BACKEND_TOKEN", "FRONTEND_BACKEND_URL"),
+        "BACKEND_GPU_TOKEN": ("GPU_TOKEN", "BACKEND_GPU_URL"),
+    }
+    return [
+        fault(
+            "token",
+            f"{sent} (from {where_set(sent)}) is another one than {expected}",
+            "The one service refuses what the other asks.",
+            f"{sent}=…   # in {where_set(sent)}: the value of {expected}",
+        )
+        for sent, (expected, elsewhere) in pairs.items()
+        if configured.get(sent, "") != configured.get(expected, "")
+        and configured.get(sent)
+        and configured.get(expected)
+        and not configured.get(elsewhere)
+    ]
+
+
+def _with_packages(environment: Environment) -> list[Finding]:
+    """What the packages are, and what the services say that run with them."""
+    if version_of(str(environment.python)) not in USABLE:
+        what = f"there is no environment in {environment.folder}"
+        why = "Voices, engines, checkpoints and GPU hosts can't be looked at without it."
+        return [fault("packages", what, why, "python3 run.py demo")]
+    looks: dict[str, Callable[[], list[Finding]]] = {"packages": lambda: [_packages(environment)]}
+    looks |= {name: _Service(name, environment) for name in _SERVICES}
+    found = look_at_all(looks, SECONDS)
+    if not any(each.topic == "packages" and each.state == "fault" for each in found):
+        return found
+    # What could not be asked is told by the packages already.
+    return [
+        each._replace(state="note", fix="") if each.topic in _SERVICES else each for each in found
+    ]
 
 
 def _packages(environment: Environment) -> Finding:
-    if version_of(str(environment.python)) not in USABLE:
-        return Finding(f"there is no environment in {environment.folder}", "python3 run.py demo")
     wrong = environment.differences("default")
-    if wrong:
-        fix = f"rm -r {environment.folder}; python3 run.py demo"
-        return Finding("packages: " + "; ".join(wrong), fix)
-    return Finding("packages as locked")
+    if not wrong:
+        return well("packages", "as locked")
+    return fault(
+        "packages",
+        "; ".join(wrong),
+        "A service may not start, or do something else than what was tried.",
+        _anew(environment),
+    )
 
 
-def _offline_voice(environment: Environment) -> Finding:
-    with tempfile.TemporaryDirectory() as folder:
-        target = str(Path(folder) / "hello.wav")
-        speak = ["-m", "backend", "speak", "Hello.", "--voice", "espeak:en-us", "-o", target]
-        return _ask("offline voice", environment, speak)
+def _anew(environment: Environment) -> str:
+    return f"rm -r {environment.folder}; python3 run.py demo"
 
 
-def _engines(environment: Environment) -> Finding:
-    return _ask("engines", environment, ["-m", "gpu_service", "engines"])
+class _Service:
+    """Asks a service's own doctor."""
 
+    def __init__(self, name: str, environment: Environment) -> None:
+        self._name = name
+        self._environment = environment
 
-def _ask(what: str, environment: Environment, arguments: list[str]) -> Finding:
-    """What a service's command line answers; where it fails, its last words are the fault."""
-    command = [str(environment.python), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return Finding(f"{what}: {done.stdout.strip()}".replace("\n", "\n      "))
-    why = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-    if done.returncode == BAD_SETTINGS:
-        return Finding(f"{what}: {why}", "correct the setting in .env or in the environment")
-    return Finding(f"{what}: {why}", f"rm -r {environment.folder}; python3 run.py demo")
+    def __call__(self) -> list[Finding]:
+        python = str(self._environment.python)
+        try:
+            answer = ask_python(
+                ["-W", "ignore", *_SERVICES[self._name]],
+                ASK_SECONDS,
+                python,
+                cwd=self._environment.root,
+            )
+            return from_json(answer.out)
+        except OSError as error:
+            words = str(error)
+        except ValueError:
+            late = f"it had not ended after {ASK_SECONDS:.0f} s"
+            words = late if answer.status is None else answer.last_words
+        what = f"the {self._name} could not be asked: {words}"
+        return [fault(self._name, what, "So it would not start.", _anew(self._environment))]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from contracts import packages
+from contracts.machine import ask
 from tools.interpreter import USABLE, version_of
 from tools.processes import lines_of
 
@@ -24,13 +25,8 @@ OPTIONAL = ("gpu_service-openvino", "gpu_service-export")
 TORCH = "torch==2.13.0"
 """In no lock, since its builds differ by the machine's accelerator. Tests of networks need it."""
 
-LIST_DAMAGED = """
-from importlib.metadata import distributions
-for package in distributions():
-    if not all(file.locate().exists() for file in package.files or ()):
-        print(package.name)
-"""
-"""Program that names the installed packages of which a file is gone."""
+COMPARE_SECONDS = 20.0
+"""How long the installed packages are compared with the locks; it takes less than one."""
 
 
 class SetupFailed(Exception):
@@ -141,7 +137,7 @@ class Environment:
             ) from error
 
     def _install(self, name: str) -> None:
-        total = len({package for path in self.locks(name) for package, _ in pins(path)})
+        total = len({pin.name for path in self.locks(name) for pin in packages.read_pins(path)})
         say(f"set-up: installing {total} packages from requirements/")
         # Compiling what is never used would take a third of the time.
         command = [*self._pip(name), "--no-compile"]
@@ -172,16 +168,11 @@ class Environment:
 
     def differences(self, name: str) -> list[str]:
         """How the installed packages differ from the set's locks."""
-        command = [*self._pip(name), "--dry-run", "--no-index"]
-        done = subprocess.run(command, cwd=self.root, text=True, check=False, capture_output=True)
-        missing = re.findall(
-            r"(?:Would install|No matching distribution found for) (.+)", done.stdout + done.stderr
-        )
-        if missing or done.returncode != 0:
-            return [f"{' '.join(missing) or 'pip'} is missing"]
-        command = [str(self.python), "-I", "-c", LIST_DAMAGED]
-        done = subprocess.run(command, text=True, check=False, capture_output=True)
-        return [f"{package} has lost files" for package in done.stdout.split()]
+        program = [str(self.python), "-I", packages.__file__, *map(str, self.locks(name))]
+        answer = ask(program, COMPARE_SECONDS)
+        if answer.status == 0:
+            return answer.out.splitlines()
+        return [f"they could not be compared: {answer.last_words}"]
 
     def _fingerprint(self, name: str) -> str:
         digest = hashlib.sha256()
@@ -239,12 +230,6 @@ class Progress:
             say(f"set-up: fetched {self._seen - 1} of {self._total}; next {package}")
         if line.startswith("Installing collected"):
             say("set-up: unpacking")
-
-
-def pins(lock: Path) -> set[tuple[str, str]]:
-    """Names and versions in a lock; it may pin a package once for each Python or system."""
-    text = lock.read_text(encoding="utf-8")
-    return set(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", text, re.M))
 
 
 def refuse_unsupported_platform() -> None:

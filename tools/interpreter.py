@@ -28,7 +28,7 @@ def ensure_usable_python(arguments: List[str]) -> None:
     python = find_python() or python_from_uv()
     if python is None:
         sys.exit(MISSING.format(version=sys.version.split()[0]))
-    print(f"Python {sys.version.split()[0]} can't run this; using {python}", flush=True)
+    print(f"Python {sys.version.split()[0]} can't run this; using {python}", file=sys.stderr)
     if os.name == "nt":  # there, exec returns to the shell while the new process still runs
         sys.exit(subprocess.call([python, *arguments]))
     os.execv(python, [python, *arguments])

@@ -136,16 +136,21 @@ def wiring(ports: Mapping[str, int], *, isolated_in: Path | None = None) -> Wiri
     return Wiring(ports, settings)
 
 
-def settings_of_the_person() -> dict[str, str]:
-    """What `.env` and the environment say; the environment wins, as in the services."""
-    return read_dotenv(ROOT / ".env") | dict(os.environ)
+def settings_of_the_person(root: Path = ROOT) -> dict[str, str]:
+    """What `.env` and the environment say; the environment wins, as in the services.
+
+    Args:
+        root: The project's folder.
+    """
+    return read_dotenv(root / ".env") | dict(os.environ)
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
     """The settings in a `.env` file, as python-dotenv reads them, less its escapes."""
     if not path.is_file():
         return {}
-    text = path.read_text(encoding="utf-8")
+    # A file that is no UTF-8 is told by `doctor`, and must not end it.
+    text = path.read_text(encoding="utf-8", errors="replace")
     pairs = re.findall(r"^[ \t]*(?:export +)?(\w+)[ \t]*=[ \t]*(.*)$", text, re.M)
     return {name: _unquoted(value) for name, value in pairs}
 
@@ -240,19 +245,3 @@ def free_ports() -> dict[str, int]:
     for held in sockets:
         held.close()
     return dict(zip(PORTS, ports, strict=True))
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a service can listen on the port, and nothing else answers there as localhost."""
-    try:
-        # A program that listens on all addresses does not keep ours from listening everywhere.
-        socket.create_connection(("localhost", port), timeout=1).close()
-    except OSError:
-        pass
-    else:
-        return False
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from contracts.machine import port_is_free
 from tests.pages import commands
 from tools.environment import ROOT
-from tools.services import free_ports, port_is_free
+from tools.services import free_ports
 
 pytestmark = pytest.mark.slow
 FPS = 25

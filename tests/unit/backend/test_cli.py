@@ -54,3 +54,12 @@ def test_speaking_says_nothing_of_libraries():
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_doctor_looks_also_where_a_setting_cannot_be(monkeypatch, capsys):
+    monkeypatch.setenv("BACKEND_PORT", "70000")
+    assert main(["doctor", "--json", "--service"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    (fault,) = [each for each in found if each["state"] == "fault"]
+    assert fault["fix"] == "unset BACKEND_PORT"
+    assert any(each["topic"] == "voices" for each in found)

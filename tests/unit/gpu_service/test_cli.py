@@ -170,3 +170,15 @@ def test_marks_that_are_none_are_refused(
     command = ["mouth-track", speech, "-o", str(tmp_path / "t.csv")]
     assert main([*command, "--marks", str(tmp_path / "marks.json")]) == 1
     assert "no list of phonemes" in capsys.readouterr().err
+
+
+def test_doctor_looks_also_where_a_setting_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPU_PORT", "70000")
+    assert main(["doctor", "--json", "--service"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    (fault,) = [each for each in found if each["state"] == "fault"]
+    assert fault["what"].startswith("GPU_PORT (from the environment)")
+    assert fault["fix"] == "unset GPU_PORT"
+    assert any(each["topic"] == "engines" for each in found)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from contracts.machine import port_is_free
 from tools import services
 from tools.environment import ROOT
-from tools.services import ServiceDied, free_ports, port_is_free, read_dotenv, running, wiring
+from tools.services import ServiceDied, free_ports, read_dotenv, running, wiring
 
 SERVICE = """
 import http.server, json, os, sys
