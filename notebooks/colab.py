@@ -20,9 +20,10 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, NamedTuple
 
+from contracts.packages import read_pins
 from notebooks.background import Background
 from tools.demo import multipart, problem
-from tools.environment import TORCH, pins
+from tools.environment import TORCH
 from tools.processes import lines_of
 
 DRIVE = Path("/content/drive")
@@ -124,7 +125,7 @@ class Host:
             print(f"Installing {TORCH}: with CUDA, some gigabytes", flush=True)
             self._run([*install, TORCH], hint)
             device = f" and {TORCH}, {self._device()},"
-        print(f"Done: {len(pins(lock))} locked packages{device} are in {environment}.")
+        print(f"Done: {len(read_pins(lock))} locked packages{device} are in {environment}.")
 
     def read_secrets(self, ngrok: str = NGROK_AUTHTOKEN, token: str = "GPU_TOKEN") -> None:  # noqa: S107
         """Take secrets by name from Colab's store, elsewhere from the environment.
