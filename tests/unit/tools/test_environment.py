@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose locks name one small wheel, which pip finds without a network."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)  # the machine's own may constrain versions
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     (tmp_path / "requirements").mkdir()
