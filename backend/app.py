@@ -11,7 +11,7 @@ from backend.dependencies import Services
 from backend.generation import Generation
 from backend.gpu.added import AddedHosts
 from backend.gpu.discovery import Discovery
-from backend.gpu.hosts import GpuHosts, beyond_this_machine
+from backend.gpu.hosts import GpuHosts
 from backend.gpu.usage import Usage
 from backend.guard import Guard
 from backend.jobs.changes import Changes
@@ -127,7 +127,7 @@ def _assemble(
         usage,
         fixed if fixed.url else None,
         settings.gpu_timeout_seconds,
-        far=(lambda _url: True) if settings.gpu_forwarded else beyond_this_machine,
+        forwarded=settings.gpu_forwarded,
     )
     worker = Worker(
         jobs,

@@ -89,7 +89,10 @@ class GpuHosts:
         timeout_seconds: How long resuming a render is tried while nothing new comes.
         clock: Seconds that only grow.
         draw: A random number in [0, 1), so that pauses of several hosts do not end together.
-        far: Whether the host at an address is beyond this machine.
+        far: Whether the host at an address is beyond this machine: it is asked seldom, and what is
+            sent there is packed.
+        forwarded: Whether what is sent is packed for every host, because ports of this machine lead
+            to others. Asking through those costs nothing.
     """
 
     def __init__(
@@ -102,10 +105,11 @@ class GpuHosts:
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _random.random,
         far: Callable[[str], bool] = beyond_this_machine,
+        forwarded: bool = False,
     ) -> None:
         self._added = added
         self._usage = usage
-        self._far = far
+        self._far, self._forwarded = far, forwarded
         self._timeout_seconds = timeout_seconds
         self._clock = clock
         self.draw = draw
@@ -273,8 +277,9 @@ class GpuHosts:
         def meter(traffic: Traffic) -> None:
             self._usage.passed(url, traffic)
 
+        far = self._forwarded or self._far(url)
         return (
-            GpuClient(url, token, self._timeout_seconds, meter=meter, far=self._far(url)),
+            GpuClient(url, token, self._timeout_seconds, meter=meter, far=far),
             PlainClient(url, token, meter=meter),
         )
 

@@ -807,13 +807,13 @@ def test_an_added_host_with_a_wrong_token_says_how_to_mend_it(database):
         assert isinstance(hosts.why(), GpuRefused)
 
 
-@pytest.mark.parametrize("far", [False, True])
-def test_what_is_sent_to_hosts_that_are_taken_to_be_far_is_packed(database, far):
+@pytest.mark.parametrize("forwarded", [False, True])
+def test_what_is_sent_through_forwarded_ports_is_packed(database, forwarded):
     with gpu_host() as host:
         hosts = GpuHosts(
-            AddedHosts(database), Usage(database), Connection(host.url, ""), far=lambda _: far
+            AddedHosts(database), Usage(database), Connection(host.url, ""), forwarded=forwarded
         )
         hosts.look()
         place = hosts.take(None)
         assert place
-        assert place.client.far is far
+        assert place.client.far is forwarded
