@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpu_service.compose import compose
-from gpu_service.data import Frame, Landmarks
+from gpu_service.data import Box, Frame, Landmarks
 from gpu_service.engines.wav2lip.boxes import face_box
 from gpu_service.engines.wav2lip.paste import Paster, paste_box
 from gpu_service.engines.wav2lip.preprocess import Floats, crop_face
@@ -66,3 +66,14 @@ def test_the_whole_box_is_pasted_as_the_release_does() -> None:
     assert (patch.frame_index, patch.box, patch.alpha) == (3, box, None)
     assert patch.pixels.shape == (box.height, box.width, 3)
     assert (patch.pixels == 127).all()
+
+
+def test_a_box_that_shrinks_one_way_and_grows_the_other_repeats_no_pixels() -> None:
+    landmarks = find_face(portrait()).landmarks
+    box = face_box(landmarks, (0, 10, 0, 0), 512, 512)
+    landmarks[:, :2] = (landmarks[:, :2] - box[:2]) * (92 / box.width, 400 / box.height)
+    ramp = np.full((96, 96, 3), 51, np.uint8)
+    ramp[48:] = np.linspace(51, 204, 48)[:, np.newaxis, np.newaxis]
+    drawn = ramp[48:].transpose(2, 0, 1).astype(np.float32) / 255
+    patch = Paster(Box(0, 0, 92, 400), ramp, landmarks).paste(0, drawn)
+    assert (np.diff(patch.pixels[20:, 40, 0].astype(int)) == 0).mean() < 0.5
