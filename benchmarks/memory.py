@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from contracts.records import MediaRecord, ProgressRecord, Record
 from gpu_service.data import Frame
 from gpu_service.engines.wav2lip.engine import Wav2LipEngine
 from gpu_service.engines.wav2lip.generator import Generator, Seen, load_generator
+from gpu_service.engines.wav2lip.paste import CpuPainter
 from gpu_service.engines.wav2lip.preprocess import Floats
 from gpu_service.render import RenderRequest, render
 from gpu_service.settings import Compute
@@ -114,6 +116,7 @@ class BriefGenerator(Generator):
         self._true = load_generator(path, compute)
         self._fake = FakeGenerators().load(path, compute)
         self.runtime = self._true.runtime
+        self.painter = partial(CpuPainter, np.asarray)
         self._num_seen = 0
 
     def see(self, faces: Floats) -> Seen:
@@ -121,7 +124,7 @@ class BriefGenerator(Generator):
         self._num_seen += 1
         return (self._drawer.see(faces), self._drawer)
 
-    def draw_mouths(self, mel: Floats, seen: Seen) -> Floats:
+    def mouths(self, mel: Floats, seen: Seen) -> Floats:
         """Draw the lower halves of faces."""
         of_drawer, drawer = seen
         return np.asarray(drawer.draw_mouths(mel, of_drawer), np.float32)

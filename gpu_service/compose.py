@@ -8,6 +8,8 @@ from gpu_service.data import FacePatch, Frame
 
 def compose(frame: Frame, patch: FacePatch) -> Frame:
     """A copy of the frame with the patch on it; pixels outside the patch stay as they are."""
+    # On the CPU whatever drew the patch: the frame comes from one codec there and goes to another,
+    # and whole frames both ways would be several times what a patch is.
     composed = frame.copy()
     x1, y1, x2, y2 = patch.box
     below = composed[y1:y2, x1:x2]

@@ -6,7 +6,7 @@ import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -186,8 +186,33 @@ class TorchRuntime:
 
     def to_numpy(self, array: torch.Tensor) -> NDArray[np.float32]:
         """What a network gave, as float32 in this process's memory."""
-        result: NDArray[np.float32] = array.float().cpu().numpy()
-        return result
+        return self.fetch([array.float()])[0]
+
+    def place(self, array: NDArray[np.float32] | torch.Tensor) -> torch.Tensor:
+        """An array as float32 on the device; nobody waits until it is there."""
+        return _moved(array, self.device, torch.float32)
+
+    def fetch(self, tensors: Sequence[torch.Tensor]) -> list[NDArray[Any]]:
+        """Results of one type, in this process's memory: one copy, and the only wait for them."""
+        host = self._to_host(torch.cat([tensor.flatten() for tensor in tensors]))
+        ends = np.cumsum([tensor.numel() for tensor in tensors])
+        return [
+            part.reshape(tensor.shape)
+            for part, tensor in zip(np.split(host, ends[:-1]), tensors, strict=True)
+        ]
+
+    def _to_host(self, tensor: torch.Tensor) -> NDArray[Any]:
+        if self.device != "cuda":
+            return tensor.cpu().numpy()
+        # The card writes into pinned memory by itself. The array keeps its tensor, so that nothing
+        # else is written there while anyone has it.
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        # This thread sleeps until the copy is done: others need the core to decode and encode.
+        done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        done.record()
+        done.synchronize()
+        return host.numpy()
 
 
 class TorchNetwork:
@@ -213,10 +238,7 @@ class TorchNetwork:
     def __call__(self, *inputs: NDArray[np.float32] | torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the network on one batch, in the order of its `forward`."""
         with torch.inference_mode():
-            tensors = [
-                torch.as_tensor(each).to(self._device, self._dtype, non_blocking=True)
-                for each in inputs
-            ]
+            tensors = [_moved(each, self._device, self._dtype) for each in inputs]
             if self._device == "cpu":
                 return _as_tuple(self._network(*tensors))
             return self._replay(tensors)
@@ -254,6 +276,17 @@ class _Graph:
             place.copy_(tensor, non_blocking=True)
         self._graph.replay()
         return tuple(output.clone() for output in self._outputs)
+
+
+def _moved(
+    array: NDArray[np.float32] | torch.Tensor, device: str, dtype: torch.dtype
+) -> torch.Tensor:
+    tensor = torch.as_tensor(array)
+    if device == "cuda" and tensor.device.type == "cpu":
+        # From other memory, the copy might wait for all that the card has still to do. In half
+        # precision there is half as much to send.
+        tensor = tensor.to(dtype).pin_memory()
+    return tensor.to(device, dtype, non_blocking=True)
 
 
 def _as_tuple(output: torch.Tensor | Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -1,10 +1,12 @@
 """A stand-in for Wav2Lip's networks, and a folder in which their checkpoint is installed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from gpu_service.engines.wav2lip.generator import Generator, PartName
+from gpu_service.engines.wav2lip.paste import Painter
 from gpu_service.engines.wav2lip.preprocess import Floats
 from gpu_service.runtimes.base import Network
 from gpu_service.settings import Compute
@@ -24,9 +26,14 @@ class FakeRuntime:
 
 
 class FakeGenerators:
-    """Runs nothing: the lower half of the face grows brighter with the loudness of the window."""
+    """Runs nothing: the lower half of the face grows brighter with the loudness of the window.
 
-    def __init__(self) -> None:
+    Args:
+        painter: Of the generators; None paints on the CPU.
+    """
+
+    def __init__(self, painter: Callable[[], Painter] | None = None) -> None:
+        self.painter = painter
         self.loaded: list[Path] = []
         self.batches: list[int] = []
         self.seen: list[int] = []
@@ -38,7 +45,7 @@ class FakeGenerators:
             "mouth": self._draw_mouths,
             "whole": self._draw_faces,
         }
-        return Generator(FakeRuntime(), parts.__getitem__)
+        return Generator(FakeRuntime(), parts.__getitem__, self.painter)
 
     def _see(self, faces: Floats) -> tuple[Floats, ...]:
         assert faces.shape == (len(faces), 6, 96, 96)

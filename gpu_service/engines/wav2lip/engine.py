@@ -13,7 +13,7 @@ from gpu_service.engines.wav2lip.boxes import face_boxes
 from gpu_service.engines.wav2lip.crops import Crops
 from gpu_service.engines.wav2lip.generator import ANYWHERE, Generator, Seen, load_generator
 from gpu_service.engines.wav2lip.hearing import LOOK_AHEAD_SECONDS, Silencer, hear
-from gpu_service.engines.wav2lip.paste import Paster, paste_box
+from gpu_service.engines.wav2lip.paste import Area, paste_box
 from gpu_service.engines.wav2lip.preprocess import crop_face, network_faces
 from gpu_service.settings import Compute
 from gpu_service.weights.store import WeightsStore
@@ -117,7 +117,8 @@ class Wav2LipEngine:
     ) -> Iterator[FacePatch]:
         """Draw the mouth of every frame that shows the face."""
         blend = options.paste == "blend"
-        pasters, views = _Pasters(avatar), _Views(avatar)
+        areas, views = _Areas(avatar), _Views(avatar)
+        painter = avatar.generator.painter()
         for heard in hear(speech, avatar.track.fps, Silencer() if blend else None):
             shown = [
                 (offset, avatar.track.shown(heard.first_index + offset))
@@ -127,16 +128,18 @@ class Wav2LipEngine:
             if not seen:
                 continue
             offsets, indexes = (list(each) for each in zip(*seen, strict=True))
-            mel = heard.windows[offsets]
+            mel, frames = heard.windows[offsets], [heard.first_index + each for each in offsets]
             if blend:
-                drawn = avatar.generator.draw_mouths(mel, views.of(indexes))
-            else:
-                drawn = avatar.generator.draw_faces(mel, network_faces(avatar.crops.of(indexes)))
-            for offset, index, face in zip(offsets, indexes, drawn, strict=True):
-                frame_index, box = heard.first_index + offset, avatar.boxes[index]
-                if blend:
-                    yield pasters.of(index).paste(frame_index, face)
-                elif box is not None:
+                mouths = avatar.generator.mouths(mel, views.of(indexes))
+                places = [areas.of(index) for index in indexes]
+                painted = painter.paint(mouths, places)
+                for frame_index, area, pixels in zip(frames, places, painted, strict=True):
+                    yield FacePatch(frame_index, area.box, pixels, area.alpha)
+                continue
+            faces = avatar.generator.draw_faces(mel, network_faces(avatar.crops.of(indexes)))
+            for frame_index, index, face in zip(frames, indexes, faces, strict=True):
+                box = avatar.boxes[index]
+                if box is not None:
                     yield paste_box(frame_index, box, face)
 
     def _checkpoint(self, wanted: str | None) -> Path:
@@ -180,20 +183,20 @@ class _Views:
         return self._seen
 
 
-class _Pasters:
-    """The source frames' pasters; the last is kept, for a photo has only one."""
+class _Areas:
+    """Where mouths are pasted in source frames; the last is kept, for a photo has only one."""
 
     def __init__(self, avatar: Wav2LipAvatar) -> None:
         self._avatar = avatar
         self._index = -1
-        self._paster: Paster | None = None
+        self._area: Area | None = None
 
-    def of(self, index: int) -> Paster:
-        """The paster of a source frame that shows the face."""
-        if index != self._index or self._paster is None:
+    def of(self, index: int) -> Area:
+        """The area in a source frame that shows the face."""
+        if index != self._index or self._area is None:
             face, box = self._avatar.track.faces[index], self._avatar.boxes[index]
             if face is None or box is None:
                 raise AssertionError(f"source frame {index} shows no face")
-            self._paster = Paster(box, self._avatar.crops[index], face.landmarks)
+            self._area = Area(box, self._avatar.crops[index], face.landmarks)
             self._index = index
-        return self._paster
+        return self._area

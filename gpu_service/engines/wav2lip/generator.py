@@ -3,12 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from contracts.errors import EngineUnavailable
+from gpu_service.engines.wav2lip.paste import CpuPainter, Painter
 from gpu_service.engines.wav2lip.preprocess import Floats
 from gpu_service.runtimes.base import (
     EXPORT_LINE,
@@ -20,6 +22,9 @@ from gpu_service.runtimes.base import (
 )
 from gpu_service.settings import Compute, Device
 from gpu_service.weights.exports import Export, read_export
+
+if TYPE_CHECKING:
+    from gpu_service.runtimes.torch_runtime import TorchRuntime
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +59,18 @@ class Generator:
     Args:
         runtime: What its networks run on.
         network: Makes one of its networks ready; asked once for each.
+        painter: Makes what paints on this runtime; None paints on the CPU.
     """
 
-    def __init__(self, runtime: Runtime, network: Callable[[PartName], Network]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        network: Callable[[PartName], Network],
+        painter: Callable[[], Painter] | None = None,
+    ) -> None:
         self.runtime = runtime
+        self.painter: Callable[[], Painter] = painter or partial(CpuPainter, runtime.to_numpy)
+        """Makes a painter for one render, which may keep what a face needs."""
         self._network = network
         # Made ready now: whoever opens a file learns at once whether it is of use.
         self._face, self._mouth = network("face"), network("mouth")
@@ -82,7 +95,11 @@ class Generator:
         Returns:
             (B, 3, 48, 96) BGR in [0, 1].
         """
-        return self.runtime.to_numpy(self._mouth(mel, *seen)[0])
+        return self.runtime.to_numpy(self.mouths(mel, seen))
+
+    def mouths(self, mel: Floats, seen: Seen) -> Any:
+        """What `draw_mouths` gives, in the runtime's own kind of array, where it was drawn."""
+        return self._mouth(mel, *seen)[0]
 
     def draw_faces(self, mel: Floats, faces: Floats) -> Floats:
         """Draw whole faces, as the published program does.
@@ -127,7 +144,9 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
     if runtime == "torch":
         parts = load_parts(path)
         torch = TorchRuntime(device, precision)
-        return Generator(torch, lambda name: torch.compile(parts[name].module))
+        return Generator(
+            torch, lambda name: torch.compile(parts[name].module), _torch_painter(torch)
+        )
     _require("openvino", "OpenVINO", OPENVINO_LINE)
     from gpu_service.runtimes.openvino_runtime import OpenVinoRuntime
 
@@ -139,6 +158,14 @@ def load_generator(path: Path, compute: Compute = ANYWHERE) -> Generator:
     # OpenVINO has its own copy of what it runs; `whole` is read again if it is ever asked for.
     parts.clear()
     return generator
+
+
+def _torch_painter(torch: "TorchRuntime") -> Callable[[], Painter] | None:
+    if torch.device == "cpu":
+        return None
+    from gpu_service.engines.wav2lip.paste_network import CardPainter
+
+    return partial(CardPainter, torch)
 
 
 def _load_export(folder: Path, compute: Compute) -> Generator:

@@ -1,6 +1,7 @@
 """What the network drew, onto the frame: the mouth blended in, or the whole box."""
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -19,8 +20,8 @@ _GRID: Final = 192
 _NOSE_BASE, _LEFT_EAR, _RIGHT_EAR = 2, 234, 454
 
 
-class Paster:
-    """Pastes mouths into one source frame: only the lower face, fading into the frame.
+class Area:
+    """Where in one source frame mouths are pasted: only the lower face, fading into the frame.
 
     The pasted part lies within the face's outline, from the base of the nose down and never above
     the half that the network draws anew; the upper face stays as it was filmed.
@@ -32,40 +33,88 @@ class Paster:
     """
 
     def __init__(self, box: Box, crop: Image, landmarks: Landmarks) -> None:
-        self._box = box
-        # The upper half is what scaling sees beyond the edge of the lower one.
-        self._canvas = crop.astype(np.float32)
-        self._lower = self._canvas[HIDDEN_ROW:].copy()
+        self.size = box.width, box.height
+        """To which the crop is scaled."""
+        self.crop = crop.astype(np.float32)
+        """Its upper half is what scaling sees beyond the edge of the lower one."""
         grid = _mask(box, landmarks)
-        alpha = np.rint(255 * cv2.resize(grid, (box.width, box.height))).astype(np.uint8)
-        rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
-        # A face that is no larger than the feather leaves nothing to draw on.
-        top, bottom = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 1)
-        left, right = (int(columns[0]), int(columns[-1]) + 1) if columns.size else (0, 1)
-        self._part = np.s_[top:bottom, left:right]
-        self._alpha: Mask = np.ascontiguousarray(alpha[self._part])
-        self._drawn = Box(box.x1 + left, box.y1 + top, box.x1 + right, box.y1 + bottom)
+        alpha = np.rint(255 * cv2.resize(grid, self.size)).astype(np.uint8)
+        self.rows, self.columns = _reach(alpha, axis=1), _reach(alpha, axis=0)
+        """Of the scaled crop, what is pasted."""
+        self.alpha: Mask = np.ascontiguousarray(alpha[self.rows, self.columns])
+        self.box = Box(
+            box.x1 + self.columns.start,
+            box.y1 + self.rows.start,
+            box.x1 + self.columns.stop,
+            box.y1 + self.rows.stop,
+        )
+        """Of the frame, what is pasted on."""
         small = cv2.resize(grid, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA)[HIDDEN_ROW:]
         # Where old and new pixels mix is where their colours must agree.
         seam = small * (1 - small)
-        self._seam = (seam / max(float(seam.sum()), 1e-6))[..., np.newaxis]
+        self.seam: Floats = (seam / max(float(seam.sum()), 1e-6))[..., np.newaxis]
+        """(48, 96, 1) how much each pixel of the lower half counts when colours are matched."""
 
-    def paste(self, frame_index: int, drawn: Floats) -> FacePatch:
-        """One patch.
+
+class Painter(Protocol):
+    """Makes pixels to paste of what the network drew: colours matched, scaled, in whole levels."""
+
+    def paint(self, mouths: Any, areas: Sequence[Area]) -> list[Image]:
+        """The pixels of each area's pasted part, in the areas' order.
 
         Args:
-            frame_index: Of the output.
-            drawn: (3, 48, 96) what the network drew of the lower half, BGR in [0, 1].
+            mouths: (B, 3, 48, 96) lower halves, BGR in [0, 1], in the runtime's own kind of array.
+            areas: B of them; a photo's is one and the same each time.
         """
-        pixels = drawn.transpose(1, 2, 0) * 255
-        shift = ((self._lower - pixels) * self._seam).sum(axis=(0, 1))
-        self._canvas[HIDDEN_ROW:] = pixels + np.clip(shift, -MAX_SHIFT, MAX_SHIFT)
-        larger = self._box.width > FACE_SIDE
-        method = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
-        size = (self._box.width, self._box.height)
-        full = cv2.resize(self._canvas, size, interpolation=method)
-        part = np.clip(np.rint(full[self._part]), 0, 255).astype(np.uint8)
-        return FacePatch(frame_index, self._drawn, part, self._alpha)
+
+
+class CpuPainter:
+    """Paints with OpenCV, one mouth after the other.
+
+    The two products of matrices that stand for scaling (`paste_network`) are no faster on a CPU,
+    and where several threads share them and the processor is busy, they take several times longer.
+
+    Args:
+        to_numpy: Of the runtime that draws.
+    """
+
+    def __init__(self, to_numpy: Callable[[Any], Floats]) -> None:
+        self._to_numpy = to_numpy
+
+    def paint(self, mouths: Any, areas: Sequence[Area]) -> list[Image]:
+        """See `Painter`."""
+        drawn = self._to_numpy(mouths)
+        return [_painted(mouth, area) for mouth, area in zip(drawn, areas, strict=True)]
+
+
+def scaling_method(side: int) -> int:
+    """How OpenCV is to scale one axis of a crop to so many pixels.
+
+    Axes are scaled one after the other, each in its own way, for `INTER_AREA` averages nothing
+    where the other axis grows, and repeats pixels.
+    """
+    return cv2.INTER_CUBIC if side > FACE_SIDE else cv2.INTER_AREA
+
+
+def _painted(mouth: Floats, area: Area) -> Image:
+    pixels = mouth.transpose(1, 2, 0) * 255
+    shift = ((area.crop[HIDDEN_ROW:] - pixels) * area.seam).sum(axis=(0, 1))
+    canvas = area.crop.copy()
+    canvas[HIDDEN_ROW:] = pixels + np.clip(shift, -MAX_SHIFT, MAX_SHIFT)
+    width, height = area.size
+    wide = cv2.resize(canvas, (width, FACE_SIDE), interpolation=scaling_method(width))
+    wide = wide[:, area.columns]
+    tall = cv2.resize(wide, (wide.shape[1], height), interpolation=scaling_method(height))
+    # Rounds and clips in one pass over the picture.
+    whole = cv2.add(tall[area.rows], 0, dtype=cv2.CV_8U)  # type: ignore[call-overload]
+    return np.asarray(whole, np.uint8)
+
+
+def _reach(alpha: Mask, axis: int) -> slice:
+    """From the first row or column that is not empty to the last."""
+    places = np.flatnonzero(alpha.any(axis=axis))
+    # A face that is no larger than the feather leaves nothing to draw on.
+    return slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 1)
 
 
 def paste_box(frame_index: int, box: Box, drawn: Floats) -> FacePatch:

@@ -145,6 +145,17 @@ def test_fp32_is_not_rounded_to_tf32(torch: ModuleType) -> None:
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
+def test_results_of_several_shapes_are_fetched_together(torch: ModuleType) -> None:
+    from gpu_service.runtimes.torch_runtime import TorchRuntime
+
+    shapes = [(2, 3, 4), (1,), (0, 5), (3, 1)]
+    given = [np.random.default_rng(0).integers(256, size=each, dtype=np.uint8) for each in shapes]
+    found = TorchRuntime("cpu").fetch([torch.tensor(each) for each in given])
+    for one, other in zip(found, given, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert TorchRuntime("cpu").place(np.ones(2, np.float32)).dtype == torch.float32
+
+
 @pytest.mark.gpu
 def test_a_network_on_a_cuda_card_is_recorded_once_a_shape_and_gives_memory_of_its_own(
     torch: ModuleType,
