@@ -55,9 +55,12 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
         TunnelFailed: The tunnel can't be opened, and trying again is in vain.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    settings = _with_token(_asked(settings, options))
+    settings = _asked(settings, options)
     open_tunnel = _opener(settings)
-    host = _Host(settings, open_tunnel)
+    made = _made_token(settings)
+    if made:
+        settings = settings.model_copy(update={"token": SecretStr(made)})
+    host = _Host(settings, made, open_tunnel)
     host.run()
     if host.failure:
         raise host.failure
@@ -72,8 +75,9 @@ def serve(settings: Settings, options: argparse.Namespace) -> int:
 class _Host:
     """What runs, and who tells of it."""
 
-    def __init__(self, settings: Settings, open_tunnel: Opener | None) -> None:
+    def __init__(self, settings: Settings, made_token: str, open_tunnel: Opener | None) -> None:
         self._settings = settings
+        self._made_token = made_token
         self._token = settings.token.get_secret_value()
         self.failure: TunnelFailed | None = None
         app = create_app(settings)
@@ -108,10 +112,12 @@ class _Host:
         elif settings.tunnel == "none" and settings.loopback:
             self._tell(through_ssh(address, self._token))
         else:
-            self._tell(directly(address, self._token, loopback=settings.loopback))
+            self._tell(directly(address, self._made_token, loopback=settings.loopback))
 
     def _on_address(self, url: str) -> None:
-        self._tell(through_tunnel(url, self._token, permanent=bool(self._settings.tunnel_domain)))
+        settings = self._settings
+        permanent = settings.tunnel == "ngrok" and bool(settings.tunnel_domain)
+        self._tell(through_tunnel(url, self._token, permanent=permanent))
 
     def _on_failure(self, error: TunnelFailed) -> None:
         self.failure = error
@@ -140,13 +146,12 @@ def _asked(settings: Settings, options: argparse.Namespace) -> Settings:
     return settings
 
 
-def _with_token(settings: Settings) -> Settings:
-    """The settings, with a token where others can reach the host."""
+def _made_token(settings: Settings) -> str:
+    """A token where others can reach the host and none was set; else empty."""
     alone = settings.loopback and not settings.tunnel
     if alone or settings.token.get_secret_value():
-        return settings
-    token = kept_token(settings.data_dir / "token")
-    return settings.model_copy(update={"token": SecretStr(token)})
+        return ""
+    return kept_token(settings.data_dir / "token")
 
 
 def _opener(settings: Settings) -> Opener | None:

@@ -121,9 +121,14 @@ def wiring(ports: Mapping[str, int], *, isolated_in: Path | None = None) -> Wiri
         "BACKEND_GPU_URL": bare.url("gpu"),
         "BACKEND_GPU_TOKEN": gpu_token,
         "GPU_TOKEN": gpu_token,
+        # Its jobs are not lost when all three stop together: they go on at the next start.
+        "GPU_DRAIN_SECONDS": "0",
     }
     settings |= {name: configured[name] for name in settings if configured.get(name)}
     settings |= {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    settings["GPU_TUNNEL"] = (
+        ""  # what a tunnel's host prints holds its token, and here goes to a log
+    )
     if isolated_in:
         settings |= {f"{name.upper()}_HOST": "127.0.0.1" for name in ports}
         settings |= {f"{name.upper()}_DATA_DIR": str(isolated_in / name) for name in ports}

@@ -23,7 +23,8 @@ from gpu_service.media.decode import face_kind
 from gpu_service.media.join import join_fragments
 from gpu_service.render import Emit, RenderRequest, render
 from gpu_service.routes.orders import Sent, Wanted, parse_wanted, read_order
-from gpu_service.routes.runs import Renders, Run
+from gpu_service.routes.rendering import Run
+from gpu_service.routes.runs import Renders
 
 BEGIN_SECONDS: Final = 5.0
 """So long an answer of records waits for the first; a fault that is found until then is a problem

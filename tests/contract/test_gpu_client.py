@@ -151,7 +151,7 @@ def test_progress_keeps_a_line_alive_and_silence_does_not(
     fragments: Fragments,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gpu_service.routes.runs.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("gpu_service.routes.rendering.HEARTBEAT_SECONDS", 0.05)
 
     class Mended(Stop):
         """Meanwhile the line works again."""

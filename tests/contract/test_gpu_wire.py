@@ -219,7 +219,7 @@ def test_one_render_too_many_is_told_when_to_come_back_and_the_host_stays_awake(
 def test_progress_is_repeated_while_nothing_else_flows(
     host: str, gated: GatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpu_service.routes.runs.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("gpu_service.routes.rendering.HEARTBEAT_SECONDS", 0.02)
     gated.gate.clear()
     silent = 0
     for framed in decode_records(

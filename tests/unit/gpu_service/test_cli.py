@@ -7,11 +7,8 @@ from pathlib import Path
 
 import av
 import pytest
-import requests
-from starlette.types import ASGIApp
 
 from gpu_service.cli import main
-from tests.fakes.serving import serving
 from tests.media import SAMPLES, media_file, picture, saved, tone, wav
 
 PORTRAIT = str(SAMPLES / "portrait.jpg")
@@ -173,41 +170,3 @@ def test_marks_that_are_none_are_refused(
     command = ["mouth-track", speech, "-o", str(tmp_path / "t.csv")]
     assert main([*command, "--marks", str(tmp_path / "marks.json")]) == 1
     assert "no list of phonemes" in capsys.readouterr().err
-
-
-class Served:
-    """What would have been served."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.apps: list[ASGIApp] = []
-        monkeypatch.setattr(
-            "gpu_service.cli._Server.run", lambda server: self.apps.append(server.config.app)
-        )
-
-    def status(self, token: str) -> int:
-        with serving(self.apps[0]) as url:
-            sent = {"Authorization": f"Bearer {token}"}
-            return requests.get(f"{url}/engines", headers=sent, timeout=30).status_code
-
-
-def test_beyond_loopback_a_token_is_made_and_printed_once(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    served = Served(monkeypatch)
-    monkeypatch.setenv("GPU_HOST", "0.0.0.0")  # noqa: S104 - nothing listens in this test
-    assert main(["serve"]) == 0
-    (token,) = re.findall(r"GPU_TOKEN=(\S{24,})", capsys.readouterr().out)
-    assert served.status(token) == 200
-    assert served.status("") == 401
-    assert token not in caplog.text
-
-
-def test_on_loopback_nobody_is_asked_for_a_token(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    served = Served(monkeypatch)
-    assert main(["serve"]) == 0
-    assert "GPU_TOKEN" not in capsys.readouterr().out
-    assert served.status("") == 200

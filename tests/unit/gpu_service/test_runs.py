@@ -28,8 +28,9 @@ from contracts.records import (
     Record,
 )
 from gpu_service.render import Emit
-from gpu_service.routes import runs
-from gpu_service.routes.runs import ALONE_SECONDS, KEPT_SECONDS, Renders, Run
+from gpu_service.routes import rendering
+from gpu_service.routes.rendering import Run
+from gpu_service.routes.runs import ALONE_SECONDS, KEPT_SECONDS, Renders
 
 ENGINE = EventRecord(name="engine", value="counting")
 REPORT = RenderReport(
@@ -219,7 +220,7 @@ def test_a_reader_who_is_slow_holds_up_neither_the_render_nor_others() -> None:
 def test_of_progress_only_the_latest_is_told_and_again_while_nothing_else_flows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runs, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(rendering, "HEARTBEAT_SECONDS", 0.01)
 
     async def scenario() -> None:
         renders, work = Renders(1), Work(*(progress(done) for done in range(9)))
