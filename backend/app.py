@@ -10,7 +10,9 @@ from backend.database import Database, open_database
 from backend.dependencies import Services
 from backend.generation import Generation
 from backend.gpu.added import AddedHosts
+from backend.gpu.discovery import Discovery
 from backend.gpu.hosts import GpuHosts
+from backend.gpu.usage import Usage
 from backend.guard import Guard
 from backend.jobs.changes import Changes
 from backend.jobs.retention import Retention
@@ -119,8 +121,10 @@ def _assemble(
     media = MediaStore(settings.data_dir / "jobs")
     changes = Changes(jobs)
     fixed = Connection(settings.gpu_url, settings.gpu_token.get_secret_value())
+    usage = Usage(database)
     hosts = GpuHosts(
         AddedHosts(database, plain_http=settings.gpu_plain_http),
+        usage,
         fixed if fixed.url else None,
         settings.gpu_timeout_seconds,
         forwarded=settings.gpu_forwarded,
@@ -140,6 +144,7 @@ def _assemble(
         media=media,
         speaker=speaker,
         hosts=hosts,
+        discovery=Discovery(settings.ngrok_api_key.get_secret_value(), usage),
         worker=worker,
         generation=Generation(jobs, media, speaker, webhooks, metrics),
         metrics=metrics,

@@ -7,6 +7,7 @@ from fastapi import Depends, WebSocket
 from starlette.requests import HTTPConnection
 
 from backend.generation import Generation
+from backend.gpu.discovery import Discovery
 from backend.gpu.hosts import GpuHosts
 from backend.jobs.changes import Changes
 from backend.jobs.store import JobStore
@@ -27,6 +28,7 @@ class Services:
     media: MediaStore
     speaker: Speaker
     hosts: GpuHosts
+    discovery: Discovery
     worker: Worker
     generation: Generation
     metrics: Metrics

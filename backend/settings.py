@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -22,6 +22,8 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
     )
 
     host: str = "127.0.0.1"
@@ -50,6 +52,11 @@ class Settings(BaseSettings):
     """Whether GPU hosts at loopback addresses are on other machines, behind ports forwarded to them
     as by ssh -L: what is sent there is then packed, and goes on where a cut left off, as it is with
     every other address."""
+    ngrok_api_key: Annotated[
+        SecretStr, Field(validation_alias=AliasChoices("BACKEND_NGROK_API_KEY", "NGROK_API_KEY"))
+    ] = SecretStr("")
+    """API key of the ngrok account behind which GPU hosts run: those are then found and offered on
+    the page "GPU hosts". No authtoken; NGROK_API_KEY is read, too."""
     data_dir: Path = Path(".data/backend")
     """Where uploads, results and the job database are kept."""
     database_url: SecretStr = SecretStr("")

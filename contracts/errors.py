@@ -479,8 +479,37 @@ class TunnelFailed(GpuUnreachable):
     """The tunnel to the GPU host answers in its place: the host is away, or a limit is reached."""
 
     code = "TUNNEL_FAILED"
-    title = "The tunnel to the GPU host says that something is wrong"
+    title = "Only the GPU host's tunnel answers"
     default_hint = "Look at the terminal or notebook that runs the GPU host."
+
+
+class NoGpuHost(GpuUnreachable):
+    """Somebody answers at the address, but not as a GPU host does."""
+
+    code = "NO_GPU_HOST"
+    title = "What answers there is no GPU host"
+    default_hint = "Check BACKEND_GPU_URL and the tunnel."
+
+
+class NgrokRefused(UpstreamError):
+    """ngrok does not accept the API key."""
+
+    code = "NGROK_REFUSED"
+    title = "The API key of ngrok is refused"
+    retryable = False
+    default_hint = (
+        "Make an API key at https://dashboard.ngrok.com/api-keys (an authtoken is none), set "
+        "BACKEND_NGROK_API_KEY to it, and restart the backend."
+    )
+
+
+class NgrokUnreachable(UpstreamError):
+    """ngrok can't be asked which endpoints the account has."""
+
+    code = "NGROK_UNREACHABLE"
+    title = "The ngrok account can't be asked"
+    http_status = 503
+    default_hint = "Check this computer's connection to the internet; hosts can be added by hand."
 
 
 class GpuAnswerBroken(UpstreamError):

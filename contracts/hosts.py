@@ -3,10 +3,11 @@
 import ipaddress
 import re
 from datetime import datetime
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.config import JsonDict
 
 from contracts.errors import InvalidInput
 from contracts.lipsync import EngineStatus
@@ -126,14 +127,56 @@ class NewGpuHost(BaseModel):
     """Its GPU_TOKEN; never shown again."""
 
 
+class HostUsage(BaseModel):
+    """What has passed between this backend and a GPU host in a month."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    month: Annotated[str, Field(examples=["2026-01"])]
+    """In UTC."""
+    requests: int = 0
+    """Of every kind, health questions included."""
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    """What a tunnel counts as going out. Both as on the wire, without TLS."""
+    questions_today: int = 0
+    """How often it was asked how it does, since midnight UTC."""
+
+
+_EXAMPLE: JsonDict = {
+    "id": "5f0c1d2e3a4b5c6d7e8f90a1b2c3d4e5",
+    "name": "Colab",
+    "url": "https://name.ngrok-free.app",
+    "kind": "lipsync",
+    "healthy": True,
+    "checked_at": "2026-01-02T03:04:05Z",
+    "device": "cuda",
+    "capacity": 1,
+    "api": "1.1",
+    "version": "0.1.0",
+    "usage": {
+        "month": "2026-01",
+        "requests": 412,
+        "sent_bytes": 21_000_000,
+        "received_bytes": 38_000_000,
+        "questions_today": 17,
+    },
+}
+
+
 class GpuHostView(BaseModel):
     """One GPU host, and how it does."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, json_schema_extra={"examples": [_EXAMPLE]}
+    )
 
     id: str
     name: str
     url: str
+    kind: Literal["lipsync", "plain"] = "lipsync"
+    """`plain` offers only `POST /run-wav2lip`: whole videos of the engine wav2lip with its default
+    options, without progress, queue or cancelling."""
     fixed: bool = False
     """Named by BACKEND_GPU_URL, so that it can't be removed here."""
     healthy: bool
@@ -152,3 +195,52 @@ class GpuHostView(BaseModel):
     """What went wrong there last; None once it answers again."""
     next_try_at: datetime | None = None
     """UTC; until then it gets no job, because it failed."""
+    api: str = ""
+    """Version of the interface that it speaks; empty where it has not said."""
+    version: str = ""
+    """Version of its program; empty where it has not said."""
+    draining: bool = False
+    """Whether it is being stopped, and takes no new jobs."""
+    usage: HostUsage | None = None
+    """What has passed between it and this backend this month; None before anything has."""
+    asked_seldom: bool = False
+    """Whether it is asked less often how it does for the rest of the day, so that at most 300
+    questions a day go over its tunnel; meanwhile it counts as well if it was when last heard."""
+
+
+class FoundGpuHost(BaseModel):
+    """A GPU host that answers at an endpoint of the ngrok account."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    url: str
+    device: str = ""
+    """What its engines run on."""
+    engines_ready: tuple[str, ...] = ()
+    """Names of the engines that can render now."""
+    version: str = ""
+    """Version of its program; empty where it has not said."""
+
+
+class FoundGpuHosts(BaseModel):
+    """What the ngrok account has."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "configured": True,
+                    "hosts": [{"url": "https://name.ngrok-free.app", "device": "cuda"}],
+                }
+            ]
+        },
+    )
+
+    configured: bool
+    """Whether BACKEND_NGROK_API_KEY is set; without it nothing is looked for."""
+    looking: bool = False
+    """Whether the answer is still being looked for; ask again in a moment."""
+    hosts: tuple[FoundGpuHost, ...] = ()
+    """Those that answer as LipSync GPU hosts and have not been added yet."""

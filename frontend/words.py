@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from flask import Request
 
-from contracts.errors import LipSyncError
-from contracts.hosts import GpuHostView
+from contracts.errors import LipSyncError, TunnelFailed
+from contracts.hosts import GpuHostView, is_loopback
 from contracts.jobs import JobStage, JobState, JobView, Voice
 from contracts.lipsync import EngineStatus, RenderReport
+from contracts.versions import API_VERSION
 from frontend.options import NAMES
 
 STAGES = {
@@ -109,6 +110,18 @@ ASK_REMOVE = "{} gets no more work, and its token is forgotten."
 """What is asked before something is removed."""
 
 
+PLAIN = (
+    "A plain Wav2Lip host: no progress, nothing to watch while it renders, no options, no queue. "
+    "What is cancelled may be rendered to its end there. It gets work when no other host has room."
+)
+"""What a host can't do that offers only `POST /run-wav2lip`."""
+
+FREE_REQUESTS = 20_000
+FREE_GIGABYTES = 1
+"""What ngrok's free plan lets pass in a month."""
+_NGROK = re.compile(r"(^|\.)ngrok(-free)?\.[a-z]+$")
+
+
 class Language(NamedTuple):
     """A language that can be spoken."""
 
@@ -134,12 +147,53 @@ def health(host: GpuHostView) -> Health:
         return Health(True, "not asked yet")
     again = until(host.next_try_at) if host.next_try_at else ""
     if not host.healthy:
-        return Health(False, "does not answer" if not host.error else host.error.title, again)
+        tunnel = host.error is not None and host.error.code == TunnelFailed.code
+        answer = host.error.title if host.error else "does not answer"
+        return Health(False, "only its tunnel answers" if tunnel else answer, again)
+    if host.draining:
+        return Health(False, "is being stopped, and takes no new videos")
     if again:
         return Health(False, "answers, but failed a moment ago", again)
     if host.running >= host.capacity:
         return Health(True, "busy")
     return Health(True, "ready")
+
+
+def passed(host: GpuHostView) -> str:
+    """What has passed this month to a host beyond this computer; empty where that is of no matter.
+
+    `412 requests and 38 MB this month; ngrok's free plan allows 20,000 and 1 GB`
+    """
+    hostname = urlsplit(host.url).hostname or ""
+    if host.usage is None or is_loopback(hostname):
+        return ""
+    said = f"{_number(host.usage.requests, 'request')} and {size(host.usage.received_bytes)}"
+    said += " received this month"
+    if _NGROK.search(hostname):
+        said += f"; ngrok's free plan allows {FREE_REQUESTS:,} and {FREE_GIGABYTES} GB"
+    return said
+
+
+def version(host: GpuHostView) -> str:
+    """Which version a host has, and how far its interface is from that of the backend, if it is."""
+    said = f"version {host.version}" if host.version else ""
+    if host.api and host.api != str(API_VERSION):
+        theirs = f"interface {host.api}, the backend's {API_VERSION}"
+        said = f"{said} ({theirs})" if said else theirs
+    return said
+
+
+def size(num_bytes: int) -> str:
+    """A number of bytes as people say it: `38 MB`, `1.2 GB`."""
+    if num_bytes < 999_500:
+        return f"{round(num_bytes / 1000)} kB"
+    if num_bytes < 999_500_000:
+        return f"{round(num_bytes / 1e6)} MB"
+    return f"{num_bytes / 1e9:.1f} GB"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def languages(voices: Iterable[Voice]) -> list[Language]:
@@ -173,7 +227,7 @@ def where(url: str) -> str:
 
 def runs_on(engine: EngineStatus) -> str:
     """What an engine runs on and how fast it was, in words."""
-    said = [DEVICES.get(engine.device, engine.device)]
+    said = [DEVICES.get(engine.device, engine.device)] if engine.device else []
     if engine.runtime != "built-in":
         said += [RUNTIMES.get(engine.runtime, engine.runtime), engine.precision]
     if engine.real_time is not None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from contracts.catalogue import from_body
 from contracts.errors import Cancelled, LipSyncError, UpstreamError, VideoNotReady
-from contracts.hosts import GpuHostView
+from contracts.hosts import FoundGpuHosts, GpuHostView
 from contracts.jobs import JobPage, JobState, JobView, Voice
 from contracts.lipsync import EngineStatus
 from lipsync_client.events import follow
@@ -37,6 +37,7 @@ _JOB: TypeAdapter[JobView] = TypeAdapter(JobView)
 _JOBS: TypeAdapter[JobPage] = TypeAdapter(JobPage)
 _HOST: TypeAdapter[GpuHostView] = TypeAdapter(GpuHostView)
 _HOSTS: TypeAdapter[list[GpuHostView]] = TypeAdapter(list[GpuHostView])
+_FOUND: TypeAdapter[FoundGpuHosts] = TypeAdapter(FoundGpuHosts)
 
 
 class BackendUnreachable(UpstreamError):
@@ -77,6 +78,7 @@ class LipSync:
 
         host = studio.add_gpu_host("lipsync://token@gpu.example", name="Cloud")
         print([(host.name, host.healthy) for host in studio.gpu_hosts()])
+        print([host.url for host in studio.found_gpu_hosts().hosts])
         studio.remove_gpu_host(host.id)
         ```
 
@@ -264,10 +266,17 @@ class LipSync:
         """The GPU hosts, and how each does."""
         return self._ask(_HOSTS, "GET", "/gpu-hosts")
 
+    def found_gpu_hosts(self) -> FoundGpuHosts:
+        """GPU hosts in the backend's ngrok account that have not been added yet."""
+        return self._ask(_FOUND, "GET", "/gpu-hosts/found")
+
     def add_gpu_host(
         self, connection: str = "", *, url: str = "", token: str = "", name: str = ""
     ) -> GpuHostView:
-        """Add a GPU host by its connection string, or by its address and token."""
+        """Add a GPU host by its connection string, or by its address and token.
+
+        One that is there already takes the new token.
+        """
         fields = {"connection": connection, "url": url, "token": token, "name": name}
         headers = {"Content-Type": "application/json"}
         body = json.dumps(fields).encode()

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -50,34 +51,55 @@ class AddedHosts:
         with self._database.reading() as session:
             return list(session.scalars(select(GpuHostRow).order_by(GpuHostRow.created_at)))
 
-    def add(self, new: NewGpuHost, besides: str) -> str:
-        """Keep another, and give its id.
+    def add(self, new: NewGpuHost, besides: str) -> tuple[str, bool]:
+        """Keep another, or the new token of one that is kept already.
 
         Args:
             new: As somebody typed it.
             besides: Address of a host that is there without having been added.
 
+        Returns:
+            Its id, and whether it is a new one.
+
         Raises:
             InvalidInput: Its address or token can't be used.
-            Conflict: It is there already.
+            Conflict: It is there already, and no token was given, or it was not added.
         """
         url, token = self._checked(new)
+        if url == besides:
+            raise Conflict(
+                f"BACKEND_GPU_URL names the GPU host {url}",
+                hint="If its token has changed, set BACKEND_GPU_TOKEN and restart the backend.",
+            )
+        name = new.name.strip()
         row = GpuHostRow(
             id=uuid.uuid4().hex,
-            name=new.name.strip() or host_name(url),
+            name=name or host_name(url),
             url=url,
             token=token,
             created_at=datetime.now(UTC).replace(tzinfo=None),
         )
-        taken = Conflict(f"the GPU host {url} is there already", hint="Remove it to change it.")
-        if url == besides:
-            raise taken
-        try:
+        with suppress(IntegrityError):  # which would show the token, if it were a cause
             with self._database.writing() as session:
                 session.add(row)
-        except IntegrityError:
-            raise taken from None  # the cause would show the token
-        return row.id
+            return row.id, True
+        return self._changed(url, token, name), False
+
+    def _changed(self, url: str, token: str, name: str) -> str:
+        """Take the new token of a host: who pastes its connection string once more wants that."""
+        with self._database.writing() as session:
+            row = session.scalar(select(GpuHostRow).where(GpuHostRow.url == url))
+            if row is None:  # removed in this moment
+                raise GpuHostNotFound(f"the GPU host {url} is gone already")
+            # An address alone is no wish to forget the token.
+            if not token:
+                raise Conflict(
+                    f"the GPU host {url} is there already",
+                    hint="Give its new token, if that has changed, or remove it.",
+                )
+            row.token = token
+            row.name = name or row.name
+            return row.id
 
     def _checked(self, new: NewGpuHost) -> Connection:
         token = new.token.get_secret_value()

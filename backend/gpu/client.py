@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Generator
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from http import HTTPStatus
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from backend.gpu.rendering import OnRestart, Patience, Rendering, RenderOrder
 from backend.gpu.stop import Stop
-from backend.gpu.transport import Line, Peer, Wire, line_to, no_gpu_host
+from backend.gpu.transport import JSON, Line, Meter, Peer, Wire, line_to, no_gpu_host
 from backend.gpu.uploads import OnSent, Transfers
 from backend.staging.fragments import Fragments
 from contracts.errors import LipSyncError, RenderNotFound
@@ -20,6 +21,9 @@ from contracts.records import Framed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+PLAIN_PATH: Final = "/run-wav2lip"
+"""All that a plain host serves."""
 
 _ENGINES = TypeAdapter(list[EngineStatus])
 
@@ -37,6 +41,21 @@ class HostHealth(BaseModel):
     renders_max: int = 1
     """How many it makes at the same time."""
     renders_waiting: int = 0
+    engines_loading: tuple[str, ...] = ()
+    """Names of those that are being loaded."""
+    api: str = ""
+    """Version of the interface that it speaks."""
+    version: str = ""
+    """Version of its program."""
+    draining: bool = False
+    """Whether it is being stopped, and takes no new renders."""
+
+    def same_engines(self, before: "HostHealth | None") -> bool:
+        """Whether nothing is told that its list of engines would say more of than before."""
+        return before is not None and (
+            (before.engines_ready, before.engines_loading, before.device, before.version)
+            == (self.engines_ready, self.engines_loading, self.device, self.version)
+        )
 
 
 _HEALTH = TypeAdapter(HostHealth)
@@ -52,6 +71,7 @@ class GpuClient:
         stall_seconds: Silence after which a connection is taken for dead; hosts tell of their
             progress every 2 s.
         pause_seconds: Before the first try to resume; each further pause is longer.
+        meter: Is told what passes over the connections.
         far: Whether it is on another machine; None tells by its address.
     """
 
@@ -63,6 +83,7 @@ class GpuClient:
         *,
         stall_seconds: float = 10.0,
         pause_seconds: float = 0.25,
+        meter: Meter | None = None,
         far: bool | None = None,
     ) -> None:
         self.url = url.rstrip("/")
@@ -71,6 +92,7 @@ class GpuClient:
         self._transfers = Transfers()
         self._peer = Peer()
         self._token = token
+        self._meter = meter
         self._patience = Patience(timeout_seconds, stall_seconds, pause_seconds)
 
     def engines(self) -> list[EngineStatus]:
@@ -86,9 +108,24 @@ class GpuClient:
         """How the host does; it tells without a token.
 
         Raises:
-            GpuUnreachable: No GPU host answers.
+            NoGpuHost: Something else answers there.
+            GpuUnreachable: Nothing does.
+            VersionMismatch: It speaks another version of the interface.
         """
         return self._ask("/health", _HEALTH)
+
+    def is_plain(self) -> bool:
+        """Whether the host, not being one of ours, offers `POST /run-wav2lip` at least.
+
+        Raises:
+            GpuUnreachable: Nothing answers there.
+        """
+        with self._line() as line:
+            # Whoever serves only POST there has to say so to GET (RFC 9110, 15.5.6).
+            answer, _ = line.exchange("GET", PLAIN_PATH)
+            with answer:
+                allowed = answer.headers.get("Allow", "").upper().replace(" ", "").split(",")
+                return answer.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "POST" in allowed
 
     def cancel(self, key: str) -> bool:
         """Have the host stop a render and forget it.
@@ -171,11 +208,11 @@ class GpuClient:
             log.warning("the GPU host could not be told to stop %s: %s", key, error.detail)
 
     def _line(self, wire: Wire | None = None) -> AbstractContextManager[Line]:
-        return line_to(self.url, self._token, wire, self._peer)
+        return line_to(self.url, self._token, wire, self._meter, self._peer)
 
     def _ask(self, path: str, kind: TypeAdapter[T]) -> T:
         with self._line() as line:
-            body = line.ask("GET", path).content
+            body = line.ask("GET", path, media_type=JSON).content
         try:
             return kind.validate_json(body)
         except ValidationError as error:

@@ -6,18 +6,23 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from typing import Final
+from urllib.parse import urlsplit
 
 from backend.gpu.added import AddedHosts
 from backend.gpu.client import GpuClient
+from backend.gpu.faults import for_host, no_host
 from backend.gpu.host import Host
+from backend.gpu.plain import PlainClient
+from backend.gpu.renderer import Renderer
+from backend.gpu.traffic import Traffic
+from backend.gpu.usage import QUESTIONS_A_DAY, Usage
 from contracts.errors import (
     Conflict,
     GpuHostNotFound,
-    GpuRefused,
     GpuUnreachable,
     LipSyncError,
 )
-from contracts.hosts import Connection, GpuHostView, NewGpuHost, host_name
+from contracts.hosts import Connection, GpuHostView, NewGpuHost, host_name, is_loopback
 from contracts.lipsync import EngineStatus
 
 log = logging.getLogger(__name__)
@@ -41,9 +46,9 @@ class Place:
         return self._host.name
 
     @property
-    def client(self) -> GpuClient:
+    def client(self) -> Renderer:
         """How it is asked."""
-        return self._host.client
+        return self._host.renderer
 
     def leave(self) -> None:
         """Give the room back."""
@@ -54,11 +59,11 @@ class Place:
 
     def rendered(self) -> None:
         """The host has made a video."""
-        self._hosts.change(lambda _: self._host.rendered())
+        self._hosts.change(self._host.rendered)
 
     def failed(self, error: LipSyncError) -> None:
         """The host failed the render, or can't be reached any more."""
-        told = _for_host(error, self._host.fixed)
+        told = for_host(error, self._host.fixed)
         self._hosts.change(lambda now: self._host.failed(told, now, self._hosts.draw()))
 
     def busy(self, seconds: float) -> None:
@@ -69,30 +74,37 @@ class Place:
 class GpuHosts:
     """The host that the settings name and those that were added; safe to use from every thread.
 
-    Hosts are asked how they do only when a job waits or somebody looks.
+    Hosts are asked how they do only when a job waits or somebody looks; those beyond this machine
+    only so often a day, see `Usage`.
 
     Args:
         added: Those that somebody added.
+        usage: Counts what passes.
         fixed: Address and token of the one that the settings name; None where they name none.
         timeout_seconds: How long resuming a render is tried while nothing new comes.
         forwarded: Whether those at loopback addresses are on other machines, too.
         clock: Seconds that only grow.
         draw: A random number in [0, 1), so that pauses of several hosts do not end together.
+        far: Whether the host at an address is beyond this machine.
     """
 
     def __init__(
         self,
         added: AddedHosts,
+        usage: Usage,
         fixed: Connection | None,
         timeout_seconds: float = 45.0,
         *,
         forwarded: bool = False,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _random.random,
+        far: Callable[[str], bool] = lambda url: not is_loopback(urlsplit(url).hostname or ""),
     ) -> None:
         self._added = added
+        self._usage = usage
+        self._far = far
         self._timeout_seconds = timeout_seconds
-        self._far = True if forwarded else None
+        self._forwarded = forwarded
         self._clock = clock
         self.draw = draw
         self._hosts: dict[str, Host] = {}
@@ -116,27 +128,46 @@ class GpuHosts:
         for tell in self.on_news:
             tell()
 
-    def views(self) -> list[GpuHostView]:
-        """Every host, asked a moment ago if it answers; the fixed one first."""
-        self.look()
+    def views(self, *, look: bool = True) -> list[GpuHostView]:
+        """Every host, the fixed one first.
+
+        Args:
+            look: Whether they are asked now, unless that was a moment ago; else as they were when
+                last asked.
+        """
+        if look:
+            self.look()
+        else:
+            self._reread()
         with self._changed:
             return [host.view(self._clock()) for host in self._hosts.values()]
 
-    def add(self, new: NewGpuHost) -> GpuHostView:
+    def add(self, new: NewGpuHost) -> tuple[GpuHostView, bool]:
         """Use another host from now on, whether or not it answers yet.
+
+        One that was added before takes the new token, and is asked at once: a host that was
+        restarted has another token at the same address.
+
+        Returns:
+            The host, and whether it is a new one.
 
         Raises:
             InvalidInput: Its address or token can't be used.
-            Conflict: It is there already.
+            Conflict: It is there already, and no token was given, or the settings name it.
         """
         fixed = self._hosts.get(FIXED_ID)
-        host_id = self._added.add(new, besides=fixed.url if fixed else "")
+        host_id, is_new = self._added.add(new, besides=fixed.url if fixed else "")
+        self._reread()
+        with self._changed:
+            host = self._hosts.get(host_id)
+            if host is not None and not is_new:
+                self._renew(host, host.token)
         self.look()
         with self._changed:
             host = self._hosts.get(host_id)
             if host is None:  # somebody else was quicker to remove it
                 raise GpuHostNotFound(f"the GPU host {new.name!r} is gone already")
-            return host.view(self._clock())
+            return host.view(self._clock()), is_new
 
     def remove(self, host_id: str) -> None:
         """Give a host no more jobs; those that it renders end there.
@@ -177,40 +208,79 @@ class GpuHosts:
             ]
             for host in due:
                 host.asking_since = now
-        for host in due:
+            asked = [(host, host.client) for host in due]
+        for host, client in asked:
             threading.Thread(
-                target=self._ask_one, args=[host], name=f"ask-{host.name}", daemon=True
+                target=self._ask_one, args=[host, client], name=f"ask-{host.name}", daemon=True
             ).start()
 
-    def _ask_one(self, host: Host) -> None:
+    def _ask_one(self, host: Host, client: GpuClient) -> None:
         try:
-            health, engines = host.client.health(), host.client.engines()
+            if host.far and not self._usage.may_ask(host.url):
+                raise GpuUnreachable(
+                    f"it was asked {QUESTIONS_A_DAY} times today how it does, which is the most",
+                    hint="It is asked again after midnight UTC; a look at fewer pages asks less.",
+                )
+            told = host.ask()
         except LipSyncError as error:
-            told = _for_host(error, host.fixed)
-            self.change(lambda now: host.unanswered(told, now, self.draw()))
+            kept = for_host(error, host.fixed)
+            self._note(host, client, lambda now: host.unanswered(kept, now, self.draw()))
         except Exception:
             # Else it would count as being asked for ever.
             log.exception("asking the GPU host %s failed", host.name)
             unforeseen = GpuUnreachable(f"asking the GPU host {host.name} failed")
-            self.change(lambda now: host.unanswered(unforeseen, now, self.draw()))
+            self._note(host, client, lambda now: host.unanswered(unforeseen, now, self.draw()))
         else:
-            self.change(lambda now: host.answered(health, engines, now))
+            self._note(host, client, lambda now: host.answered(told, now))
+
+    def _note(self, host: Host, client: GpuClient, change: Callable[[float], None]) -> None:
+        """Change a host, unless it has got another token since it was asked."""
+        self.change(lambda now: change(now) if host.client is client else None)
 
     def _reread(self) -> None:
-        """See what was added and removed, perhaps by another process."""
+        """See what was added, changed and removed, perhaps by another process."""
         # One at a time, else a slow one would undo what has changed since it read the rows.
         with self._rereading:
             rows = {row.id: row for row in self._added.rows()}
+            passed = self._usage.all()
             with self._changed:
                 for gone in self._hosts.keys() - {FIXED_ID, *rows}:
                     del self._hosts[gone]
                 for row in rows.values():
-                    if row.id not in self._hosts:
+                    host = self._hosts.get(row.id)
+                    if host is None:
                         self._hosts[row.id] = self._host(row.id, row.name, row.url, row.token)
+                        continue
+                    host.name = row.name
+                    if host.token != row.token:
+                        self._renew(host, row.token)
+                for host in self._hosts.values():
+                    usage = passed.get(host.url)
+                    num_asked = usage.questions_today if usage else 0
+                    host.count(usage, self._usage.question_seconds(num_asked))
 
     def _host(self, host_id: str, name: str, url: str, token: str) -> Host:
-        client = GpuClient(url, token, self._timeout_seconds, far=self._far)
-        return Host(host_id, name, url, host_id == FIXED_ID, client)
+        client, plain = self._clients(url, token)
+        fixed = host_id == FIXED_ID
+        return Host(host_id, name, url, fixed, self._far(url), token, client, plain)
+
+    def _renew(self, host: Host, token: str) -> None:
+        host.renew(token, *self._clients(host.url, token))
+
+    def _clients(self, url: str, token: str) -> tuple[GpuClient, PlainClient]:
+        def meter(traffic: Traffic) -> None:
+            self._usage.passed(url, traffic)
+
+        return (
+            GpuClient(
+                url,
+                token,
+                self._timeout_seconds,
+                meter=meter,
+                far=self._forwarded or self._far(url),
+            ),
+            PlainClient(url, token, meter=meter),
+        )
 
     def take(
         self,
@@ -264,14 +334,15 @@ class GpuHosts:
             usable = [host for host in hosts if host.usable(now)]
             if any(host.status(engine) for host in usable):
                 return None
-            if any(host.error is None and not host.usable(now) for host in hosts):
+            if any(host.fault is None and not host.usable(now) for host in hosts):
                 return None  # it is being asked
             if usable:
                 return GpuUnreachable(
                     f"no GPU host that answers has the engine {engine}",
                     hint="Start or add a GPU host that has it, or cancel the job.",
                 )
-            return _no_host([(host.name, host.error) for host in hosts if host.error])
+            faults = [(host.name, host.fault) for host in hosts]
+            return no_host([(name, fault) for name, fault in faults if fault])
 
     def engines(self) -> list[EngineStatus]:
         """Every engine once, as it does on the best host that has it ready; that host's first.
@@ -313,31 +384,3 @@ class GpuHosts:
             now = self._clock()
             usable = [host for host in self._hosts.values() if host.usable(now)]
             return sorted(usable, key=lambda host: host.rank(None))
-
-
-def _no_host(faults: list[tuple[str, LipSyncError]]) -> LipSyncError:
-    if not faults:
-        return GpuUnreachable(
-            "there is no GPU host", hint="Add one, or set BACKEND_GPU_URL and restart."
-        )
-    if len(faults) == 1:
-        error = faults[0][1]
-        # One that is kept is never raised: it would hold on to all that it passed through.
-        return type(error)(error.detail, hint=error.hint)
-    return GpuUnreachable(
-        "no GPU host can be used: "
-        + "; ".join(f"{name}: {error.detail}" for name, error in faults),
-        hint="Start one of them, or add another.",
-    )
-
-
-def _for_host(error: LipSyncError, fixed: bool) -> LipSyncError:
-    """The error to keep, with a hint that fits a host which no setting names."""
-    hint = error.hint
-    if not fixed:
-        hint = (
-            "Remove the host, and add it with the GPU_TOKEN that it printed at its start."
-            if isinstance(error, GpuRefused)
-            else "Start the GPU host, and check its address."
-        )
-    return type(error)(error.detail, hint=hint)

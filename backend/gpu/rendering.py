@@ -294,7 +294,10 @@ class Rendering:
     def _endure(self, error: LipSyncError) -> float:
         """How long to wait before the next try; raises when there should be none."""
         self._check_stop()
-        if isinstance(error, GpuUnreachable) and not self._reached:
+        # What says when to ask again, such as a tunnel whose month is used up, says not before.
+        if isinstance(error, GpuUnreachable) and (
+            not self._reached or error.retry_after_seconds is not None
+        ):
             raise error
         self._reached = True
         now = time.monotonic()

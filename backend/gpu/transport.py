@@ -1,9 +1,11 @@
 """HTTP to a GPU host: connections that can be cut, and what goes wrong on them as our errors."""
 
+import http.client
+import io
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +23,8 @@ from urllib3.exceptions import (
 )
 from urllib3.response import HTTPResponse
 
+from backend.gpu.traffic import CountedReader, Traffic, TrafficCount
+from backend.gpu.tunnels import READ_BYTES, tunnel_fault
 from contracts.catalogue import from_body
 from contracts.errors import (
     GpuAnswerBroken,
@@ -29,11 +33,18 @@ from contracts.errors import (
     GpuUnreachable,
     LipSyncError,
     MethodNotAllowed,
+    NoGpuHost,
     NotFound,
     OriginRefused,
 )
 from contracts.hosts import is_loopback
-from contracts.versions import API_HEADER, ApiVersion, read_version
+from contracts.versions import (
+    API_HEADER,
+    API_VERSION,
+    ApiVersion,
+    read_version,
+    require_understood,
+)
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 _BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
@@ -44,6 +55,10 @@ UNSENT_BYTES = 64 * 1024
 """So much of an upload may wait in this machine for the network. Systems keep megabytes, behind
 which a tunnel that has stalled would look alive for minutes."""
 _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+JSON = "application/json"
+
+Meter = Callable[[Traffic], None]
+"""Is told what has passed, once an answer has ended."""
 
 
 class Wire(HTTPAdapter):
@@ -59,6 +74,8 @@ class Wire(HTTPAdapter):
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._cut = False
+        self.count = TrafficCount()
+        """What passes over its connections."""
         super().__init__()
 
     def cut(self) -> None:
@@ -108,7 +125,15 @@ class Wire(HTTPAdapter):
 
 
 def _pools(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
+    class Answer(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+            super().__init__(sock, *args, **kwargs)
+            # Nothing has been read yet, so that the buffer which is let go of is empty.
+            self.fp = io.BufferedReader(CountedReader(self.fp.detach(), wire.count))
+
     class Plain(HTTPConnection):
+        response_class = Answer
+
         def connect(self) -> None:
             super().connect()
             wire.opened(self.sock)
@@ -117,6 +142,8 @@ def _pools(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
             if self.sock is None:
                 self.connect()
             wire.sending(self.sock)
+            if isinstance(data, bytes | bytearray | memoryview):  # as urllib3 sends all of it
+                wire.count.sent(len(data))
             super().send(data)
 
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
@@ -156,12 +183,29 @@ class Peer:
 
 
 class Line:
-    """A session with the GPU host at one address; what goes wrong on it is an error of ours."""
+    """A session with the GPU host at one address; what goes wrong on it is an error of ours.
 
-    def __init__(self, url: str, session: requests.Session, peer: Peer | None = None) -> None:
+    Args:
+        url: Where the host answers.
+        session: Asks there, over `wire`.
+        wire: Knows what has passed.
+        meter: Is told of it, too.
+        peer: What is known of the host over all lines to it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        session: requests.Session,
+        wire: Wire,
+        meter: Meter | None = None,
+        peer: Peer | None = None,
+    ) -> None:
         self.url = url
         self.peer = peer or Peer()
         self._session = session
+        self._wire = wire
+        self._meter = meter
 
     def ask(
         self,
@@ -177,49 +221,132 @@ class Line:
         Raises:
             LipSyncError: The host's own error.
             GpuRefused: It does not accept our token.
+            VersionMismatch: It speaks another version of the interface.
+            TunnelFailed: The tunnel to it answers in its place.
             GpuUnreachable: No GPU host answers.
             GpuTimeout: Its answer does not begin.
             GpuAnswerBroken: The connection broke.
         """
+        answer, said = self.exchange(method, path, read_seconds=read_seconds, **request)
+        # Other web applications have a page of their own for every address.
+        kind = answer.headers.get("Content-Type", "")
+        is_good = answer.status_code in _GOOD and not said and kind.startswith(media_type)
+        version = answer.headers.get(API_HEADER)
+        try:
+            if is_good or version is not None:
+                self._understand(version)
+            if not is_good:
+                raise _error(answer, said, self.url)
+        except LipSyncError:
+            answer.close()
+            raise
+        return answer
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        read_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        stream: bool = False,
+        **request: Any,
+    ) -> tuple[requests.Response, bytes]:
+        """One request, and whatever the host answers.
+
+        Returns:
+            The answer, and the beginning of its body where that is an error or a web page; else all
+            of it has been read, or with `stream` nothing yet.
+
+        Raises:
+            TunnelFailed: The tunnel to it answers in its place.
+            GpuUnreachable: No GPU host answers.
+            GpuTimeout: Its answer does not begin.
+            GpuAnswerBroken: The connection broke.
+        """
+        self.settle()
+        self._wire.count.asked()
         with gpu_errors(self.url):
             answer = self._session.request(
                 method,
                 self.url + path,
                 timeout=(CONNECT_TIMEOUT_SECONDS, read_seconds),
                 allow_redirects=False,
+                stream=True,  # who knows how long a page of others is
                 **request,
             )
-            # Other web applications have a page of their own for every address.
-            kind = answer.headers.get("Content-Type", "")
-            if answer.status_code not in _GOOD or not kind.startswith(media_type):
-                with answer:
-                    raise _error(answer, self.url)
-        self.peer.api = read_version(answer.headers.get(API_HEADER))
-        return answer
+            try:
+                web_page = answer.headers.get("Content-Type", "").startswith("text/html")
+                is_good = answer.status_code in _GOOD and not web_page
+                said = b"" if is_good else _beginning(answer)
+                fault = tunnel_fault(answer.status_code, answer.headers, said, self.url)
+                if fault is not None:
+                    raise fault
+                if is_good and not stream:
+                    answer.content  # noqa: B018 - reads it
+            except BaseException:
+                answer.close()
+                raise
+        return answer, said
+
+    def settle(self) -> None:
+        """Tell the meter what has passed since it was told last."""
+        passed = self._wire.count.take()
+        if self._meter is not None and any(passed):
+            self._meter(passed)
+
+    def _understand(self, header: str | None) -> None:
+        version = self.peer.api = read_version(header)
+        require_understood(version, other_is=f"the GPU host at {self.url}", we_are="the backend")
 
 
 @contextmanager
 def line_to(
-    url: str, token: str, wire: Wire | None = None, peer: Peer | None = None
+    url: str,
+    token: str,
+    wire: Wire | None = None,
+    meter: Meter | None = None,
+    peer: Peer | None = None,
 ) -> Iterator[Line]:
-    """A line to a GPU host, closed with the block."""
+    """A line to a GPU host, closed with the block.
+
+    Args:
+        url: Where it answers.
+        token: Its GPU_TOKEN; empty sends none.
+        wire: Opens the connections; one of its own where None.
+        meter: Is told what has passed.
+        peer: Keeps what is known of the host over all lines to it.
+    """
+    wire = wire or Wire(CONNECT_TIMEOUT_SECONDS)
     with requests.Session() as session:
         session.auth = _Bearer(token)
         # ngrok shows browsers a warning page first; any value of this header skips it.
         session.headers["ngrok-skip-browser-warning"] = "1"
+        session.headers[API_HEADER] = str(API_VERSION)
         # A proxy from the environment can't reach this machine's own loopback.
         session.trust_env = not is_loopback(urlsplit(url).hostname or "")
-        if wire is not None:
-            session.mount("http://", wire)
-            session.mount("https://", wire)
-        yield Line(url, session, peer)
+        session.mount("http://", wire)
+        session.mount("https://", wire)
+        line = Line(url, session, wire, meter, peer)
+        try:
+            yield line
+        finally:
+            line.settle()
 
 
-def _error(answer: requests.Response, url: str) -> LipSyncError:
+def _beginning(answer: requests.Response) -> bytes:
+    said = b""
+    for chunk in answer.iter_content(READ_BYTES):
+        said += chunk
+        if len(said) >= READ_BYTES:
+            break
+    return said
+
+
+def _error(answer: requests.Response, said: bytes, url: str) -> LipSyncError:
     if answer.status_code == requests.codes.unauthorized:
         return GpuRefused(f"the GPU host at {url} refuses the token")
     try:
-        body = json.loads(answer.content)
+        body = json.loads(said)
     except ValueError:
         body = None
     if not isinstance(body, dict) or body.get("code") in (None, *_ELSEWHERE):
@@ -230,12 +357,9 @@ def _error(answer: requests.Response, url: str) -> LipSyncError:
     return error
 
 
-def no_gpu_host(url: str, said: str = "") -> GpuUnreachable:
+def no_gpu_host(url: str, said: str = "") -> NoGpuHost:
     """Somebody answers there, but not as a GPU host does."""
-    return GpuUnreachable(
-        f"what answers {said}at {url} is no GPU host",
-        hint="Check BACKEND_GPU_URL and the tunnel.",
-    )
+    return NoGpuHost(f"what answers {said}at {url} is no GPU host")
 
 
 @contextmanager

@@ -21,9 +21,12 @@ from contracts.errors import (
     TextRejected,
     UndecodableMedia,
     UnsupportedMedia,
+    VersionMismatch,
 )
 
-HOST_FAULTS: Final = (GpuUnreachable, GpuTimeout, GpuRefused, GpuAnswerBroken)
+HOST_FAULTS: Final = (
+    GpuUnreachable, GpuTimeout, GpuRefused, GpuAnswerBroken, VersionMismatch,
+)  # fmt: skip
 """What says nothing of the job: it moves on to another host, or waits for one."""
 _NO_ROOM = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,

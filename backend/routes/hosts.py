@@ -1,11 +1,19 @@
 """GPU hosts: which there are, how they do, another one, one less."""
 
+from http import HTTPStatus
+
 from fastapi import APIRouter, Response
 
 from backend.dependencies import ServicesDep
 from backend.routes.errors import problems
-from contracts.errors import Conflict, GpuHostNotFound, InvalidInput
-from contracts.hosts import GpuHostView, NewGpuHost
+from contracts.errors import (
+    Conflict,
+    GpuHostNotFound,
+    InvalidInput,
+    NgrokRefused,
+    NgrokUnreachable,
+)
+from contracts.hosts import FoundGpuHosts, GpuHostView, NewGpuHost
 
 router = APIRouter(prefix="/gpu-hosts", tags=["gpu hosts"])
 
@@ -16,13 +24,32 @@ def list_gpu_hosts(services: ServicesDep) -> list[GpuHostView]:
     return services.hosts.views()
 
 
-@router.post("", status_code=201, responses=problems(Conflict, InvalidInput))
+@router.get("/found", responses=problems(NgrokRefused, NgrokUnreachable))
+def find_gpu_hosts(services: ServicesDep) -> FoundGpuHosts:
+    """LipSync GPU hosts at endpoints of the ngrok account whose API key BACKEND_NGROK_API_KEY is.
+
+    Those that have been added are left out. The account is asked at most once a minute; the first
+    answer may say that it is still `looking`.
+    """
+    return services.discovery.found({host.url for host in services.hosts.views(look=False)})
+
+
+@router.post(
+    "",
+    status_code=201,
+    responses={
+        200: {"model": GpuHostView, "description": "It was there already; its token is new."},
+        **problems(Conflict, InvalidInput),
+    },
+)
 def add_gpu_host(new: NewGpuHost, response: Response, services: ServicesDep) -> GpuHostView:
-    """Use another GPU host from now on; jobs that wait for one go there.
+    """Use another GPU host from now on, or one with its new token; jobs that wait go there.
 
     curl --json '{"connection": "lipsync://TOKEN@host.example"}' localhost:8000/gpu-hosts
     """
-    host = services.hosts.add(new)
+    host, is_new = services.hosts.add(new)
+    if not is_new:
+        response.status_code = HTTPStatus.OK
     response.headers["Location"] = f"/gpu-hosts/{host.id}"
     return host
 

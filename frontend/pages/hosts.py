@@ -1,17 +1,26 @@
-"""The GPU hosts: how each does, and a form that adds one."""
+"""The GPU hosts: how each does, which are found in the ngrok account, and a form that adds one."""
 
 from contextlib import suppress
+from typing import NamedTuple
 
 from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from contracts.errors import GpuHostNotFound, InvalidInput, LipSyncError
-from contracts.hosts import GpuHostView, host_url
+from contracts.hosts import FoundGpuHosts, GpuHostView, host_url
 from frontend import words
 from frontend.answers import to_page
 from frontend.relay import backend
 
 blueprint = Blueprint("hosts", __name__, url_prefix="/hosts")
+
+
+class Found(NamedTuple):
+    """What the ngrok account has, or why that can't be said."""
+
+    account: FoundGpuHosts = FoundGpuHosts(configured=True)
+    error: LipSyncError | None = None
+
 
 FIELDS = ("connection", "url", "token", "name")
 
@@ -19,7 +28,9 @@ FIELDS = ("connection", "url", "token", "name")
 @blueprint.get("")
 def index() -> ResponseReturnValue:
     """The hosts and the form."""
-    return render_template("hosts/hosts.html", hosts=backend().gpu_hosts(), values={})
+    return render_template(
+        "hosts/hosts.html", hosts=backend().gpu_hosts(), found=_found(), values={}
+    )
 
 
 @blueprint.post("")
@@ -40,7 +51,12 @@ def add() -> ResponseReturnValue:
         # Secrets are typed again: nothing that was sent as one is ever shown.
         kept = {"name": sent["name"], "url": _without_secrets(sent["url"])}
         page = render_template(
-            "hosts/hosts.html", hosts=_hosts(), values=kept, error=error, place=_place(error, sent)
+            "hosts/hosts.html",
+            hosts=_hosts(),
+            found=_found(),
+            values=kept,
+            error=error,
+            place=_place(error, sent),
         )
         return page, error.http_status
     return to_page(url_for("hosts.index", _anchor=f"host-{host.id}"))
@@ -78,6 +94,13 @@ def _hosts() -> list[GpuHostView]:
     except LipSyncError:
         # What is wrong is said already, where the host could not be added.
         return []
+
+
+def _found() -> Found:
+    try:
+        return Found(backend().found_gpu_hosts())
+    except LipSyncError as error:
+        return Found(error=error)
 
 
 def _place(error: LipSyncError, sent: dict[str, str]) -> str:

@@ -7,10 +7,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from contracts.errors import EngineError, GpuUnreachable, NoFaceFound
+from contracts.hosts import FoundGpuHost, FoundGpuHosts, HostUsage
 from contracts.jobs import FailedAttempt, JobStage, JobState
 from contracts.lipsync import FrameRange
 from tests.clips import clip
-from tests.fakes.backend import WAV2LIP_MISSING, FakeBackend, host_view, job_view
+from tests.fakes.backend import PLAIN_HOST, WAV2LIP_MISSING, FakeBackend, host_view, job_view
 from tests.fakes.growing import Drip
 from tests.media import picture, saved
 
@@ -55,9 +56,17 @@ def full(fake: FakeBackend) -> None:
         fake.jobs[name] = job_view(state, stage, id=name, **changes)
     fake.streams["running"] = Drip(*clip(6).until(1))
     fake.video = clip(6).file
+    fake.found = FoundGpuHosts(
+        configured=True,
+        hosts=tuple(FoundGpuHost(url=f"https://{name}.ngrok-free.app") for name in "ab"),
+    )
     error = GpuUnreachable("no GPU host answers at https://gpu.example").body()
+    usage = HostUsage(month="2026-01", requests=412, received_bytes=38_000_000)
+    tunnel = "https://name.ngrok-free.app"
     fake.hosts = [
         host_view(fixed=True, engines=(WAV2LIP_MISSING,)),
+        host_view(id="used", url=tunnel, usage=usage, asked_seldom=True, version="0.1.0"),
+        host_view(**PLAIN_HOST),
         host_view(id="far", healthy=False, error=error, next_try_at=now + timedelta(seconds=60)),
     ]
 

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from contracts.errors import EngineError, GpuUnreachable, UpstreamError
+from contracts.hosts import FoundGpuHost, FoundGpuHosts
 from contracts.jobs import JobStage, JobState
 from tests.fakes.backend import WAV2LIP, FakeBackend, host_view, job_view
 from tests.media import picture, saved
@@ -341,3 +342,27 @@ def test_hosts_are_kept_true(page: Page, pages: str, fake: FakeBackend) -> None:
     fake.hosts = [host_view(healthy=False, error=error)]
     page.clock.run_for(3100)
     expect(hosts).to_contain_text("Start the GPU host")
+
+
+def test_a_host_of_the_ngrok_account_is_added_with_its_token_alone(
+    page: Page, pages: str, fake: FakeBackend
+) -> None:
+    url = "https://name.ngrok-free.app"
+    page.clock.install()
+    page.goto(f"{pages}/hosts")
+    fake.found = FoundGpuHosts(configured=True, hosts=(FoundGpuHost(url=url, device="cuda"),))
+    page.clock.run_for(3100)
+    found = page.get_by_role("region", name="Found in your ngrok account")
+    expect(found).to_contain_text("name.ngrok-free.app")
+    found.get_by_label("Its token").fill("secret")
+    other = FoundGpuHost(url="https://other.ngrok-free.app")
+    fake.found = FoundGpuHosts(configured=True, hosts=(other,))
+    fake.hosts = [host_view(name="Another")]
+    page.clock.run_for(3100)
+    expect(page.locator("[data-hosts]")).to_contain_text("Another")
+    # What is being typed is not taken away.
+    expect(found.get_by_label("Its token")).to_have_value("secret")
+    found.get_by_role("button", name="Add name.ngrok-free.app").click()
+    expect(page.locator("[data-hosts]")).to_contain_text("name.ngrok-free.app")
+    sent = fake.new_hosts[0]
+    assert (sent.url, sent.token.get_secret_value()) == (url, "secret")

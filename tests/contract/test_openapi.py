@@ -17,7 +17,7 @@ from backend.gpu.hosts import FIXED_ID
 from backend.jobs.job import Job
 from backend.settings import Settings
 from contracts.catalogue import catalogue
-from contracts.hosts import is_loopback
+from contracts.hosts import FoundGpuHosts, GpuHostView, is_loopback
 from contracts.jobs import JobState, JobView
 from contracts.problem import PROBLEM_JSON, ErrorBody
 from tests.fakes.gpu_host import gpu_host
@@ -150,6 +150,7 @@ def test_every_door_is_there_and_no_other():
         *("POST /jobs/{job_id}/cancel", "POST /jobs/{job_id}/retry"),
         *(f"GET /jobs/{{job_id}}/{what}" for what in ("events", "stream", "video", "poster")),
         *("GET /gpu-hosts", "POST /gpu-hosts", "DELETE /gpu-hosts/{host_id}"),
+        "GET /gpu-hosts/found",
         *("GET /voices", "GET /engines", "GET /errors", "GET /version", "GET /metrics"),
         *("GET /health/live", "GET /health/ready"),
     }
@@ -182,3 +183,11 @@ def test_the_example_of_a_job_is_a_job():
     (example,) = described["examples"]
     assert JobView.model_validate(example).state is JobState.RUNNING
     assert example.keys() <= described["properties"].keys()
+
+
+def test_the_example_of_a_gpu_host_and_of_what_is_found_are_such():
+    described = json.loads(json.dumps(_api.raw_schema))["components"]["schemas"]
+    for model in (GpuHostView, FoundGpuHosts):
+        (example,) = described[model.__name__]["examples"]
+        assert model.model_validate(example)
+        assert example.keys() <= described[model.__name__]["properties"].keys()

@@ -20,7 +20,7 @@ from contracts.errors import (
     NotAuthorized,
     VideoNotReady,
 )
-from contracts.hosts import GpuHostView, NewGpuHost, parse_connection
+from contracts.hosts import FoundGpuHosts, GpuHostView, NewGpuHost, parse_connection
 from contracts.jobs import JobPage, JobStage, JobState, JobView, Voice
 from contracts.lipsync import EngineInfo, EngineStatus, LipSyncOptions, RenderReport
 from contracts.problem import PROBLEM_JSON
@@ -104,6 +104,8 @@ class FakeBackend:
         self.streams: dict[str, Drip] = {}
         self.posters: dict[str, bytes] = {}
         self.hosts: list[GpuHostView] = []
+        self.found: FoundGpuHosts | LipSyncError = FoundGpuHosts(configured=False)
+        """What is found in the ngrok account, or why nothing is."""
         self.new_hosts: list[NewGpuHost] = []
         """What was sent to add hosts."""
         self.no_events = False
@@ -136,6 +138,7 @@ class FakeBackend:
         app.add_url_rule("/jobs/<job_id>/cancel", view_func=self._cancel, methods=["POST"])
         app.add_url_rule("/jobs/<job_id>/retry", view_func=self._retry, methods=["POST"])
         app.add_url_rule("/gpu-hosts", view_func=lambda: _list(self.hosts), endpoint="hosts")
+        app.add_url_rule("/gpu-hosts/found", view_func=self._found_hosts)
         app.add_url_rule("/gpu-hosts", view_func=self._add_host, methods=["POST"])
         app.add_url_rule("/gpu-hosts/<host>", view_func=self._remove_host, methods=["DELETE"])
         return app
@@ -249,6 +252,11 @@ class FakeBackend:
         answer.status_code = 202
         return answer
 
+    def _found_hosts(self) -> Response:
+        if isinstance(self.found, LipSyncError):
+            raise self.found
+        return _view(self.found)
+
     def _add_host(self) -> Response:
         if self.refuse is not None:
             raise self.refuse
@@ -281,6 +289,19 @@ def host_view(**changes: object) -> GpuHostView:
         engines=(FACEWARP,),
     )
     return host.model_copy(update=changes)
+
+
+PLAIN_HOST: dict[str, object] = {
+    "id": "plain",
+    "kind": "plain",
+    "name": "seed.example",
+    "url": "https://seed.example",
+    "device": "",
+    "engines": (
+        WAV2LIP.model_copy(update={"device": "", "runtime": "built-in", "real_time": None}),
+    ),
+}
+"""What a host says of which only `POST /run-wav2lip` is known."""
 
 
 def job_view(state: JobState, stage: JobStage, **changes: object) -> JobView:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -12,6 +13,8 @@ from backend.gpu.added import AddedHosts
 from backend.gpu.client import HostHealth
 from backend.gpu.host import FRESH_SECONDS, MAX_PAUSE_SECONDS
 from backend.gpu.hosts import FIXED_ID, GpuHosts
+from backend.gpu.plain import PlainClient
+from backend.gpu.usage import FAR_SECONDS, QUESTIONS_A_DAY, SPARED_QUESTIONS, Usage
 from contracts.errors import (
     Conflict,
     GpuAnswerBroken,
@@ -19,6 +22,9 @@ from contracts.errors import (
     GpuRefused,
     GpuUnreachable,
     InvalidInput,
+    NoGpuHost,
+    TunnelFailed,
+    VersionMismatch,
 )
 from contracts.hosts import Connection, NewGpuHost
 from contracts.lipsync import EngineInfo, EngineStatus
@@ -48,8 +54,11 @@ class FakeClient:
         self.fault = None
         self.answers = [engine()]
         self.max = 1
-        self.asked = 0
+        self.asked = self.asked_engines = 0
         self.gate = None
+        self.plain = False
+        self.ready = ()
+        self.said = {}
 
     def health(self):
         self.asked += 1
@@ -57,20 +66,30 @@ class FakeClient:
             assert self.gate.wait(20)
         if self.fault:
             raise self.fault
-        return HostHealth(device="cpu", engines_ready=(), renders_max=self.max)
+        return HostHealth(device="cpu", engines_ready=self.ready, renders_max=self.max, **self.said)
+
+    def is_plain(self):
+        return self.plain
 
     def engines(self):
+        self.asked_engines += 1
         return self.answers
 
 
 class World:
     """Hosts with fakes behind them, and a clock that only the test moves."""
 
-    def __init__(self, database, fixed=FIXED, **settings):
+    def __init__(self, database, fixed=FIXED, far=False, **settings):
         self.now = 1000.0
+        self.today = datetime(2026, 1, 2, 12, tzinfo=UTC)
         self.clients = {}
         self.hosts = GpuHosts(
-            AddedHosts(database, **settings), fixed, clock=lambda: self.now, draw=lambda: 0.5
+            AddedHosts(database, **settings),
+            Usage(database, lambda: self.today),
+            fixed,
+            clock=lambda: self.now,
+            draw=lambda: 0.5,
+            far=lambda url: far,
         )
 
     def client(self, url, *_):
@@ -430,7 +449,7 @@ def test_a_look_that_began_before_a_change_does_not_undo_it(world, monkeypatch, 
 def test_a_removed_host_gets_no_more_jobs_and_ends_those_that_it_has(world):
     world["b"].answers = [engine(real_time=9)]
     world["b"].max = 2
-    view = world.hosts.add(NewGpuHost(url="http://b"))
+    view, _ = world.hosts.add(NewGpuHost(url="http://b"))
     assert (view.name, view.healthy, view.fixed) == ("b", True, False)
     world.hosts.look()
     place = world.hosts.take(None)
@@ -449,11 +468,74 @@ def test_the_host_of_the_settings_stays(world):
         world.hosts.remove(FIXED_ID)
 
 
-@pytest.mark.parametrize("again", ["http://a", "http://b/", "HTTP://B:80"])
-def test_a_host_is_added_once(world, again):
+@pytest.mark.parametrize("again", ["http://b/", "HTTP://B:80"])
+def test_a_host_that_is_added_once_more_takes_its_new_token(world, monkeypatch, again):
+    tokens = []
+    monkeypatch.setattr(
+        hosts_module, "GpuClient", lambda url, token, *_, **__: tokens.append(token) or world["b"]
+    )
+    first, is_new = world.hosts.add(NewGpuHost(url="http://b", name="Colab"))
+    assert is_new
+    world["b"].fault = GpuRefused("refused")
+    world.now += FRESH_SECONDS
+    assert world.view("Colab").next_try_at
+    world["b"].fault = None
+    asked = world["b"].asked
+    second, is_new = world.hosts.add(NewGpuHost(url=again, token=SecretStr(CANARY)))
+    assert (second.id, is_new) == (first.id, False)
+    assert (second.name, second.healthy, second.error) == ("Colab", True, None)
+    assert tokens[-1] == CANARY
+    assert world["b"].asked == asked + 1
+    assert len(world.hosts.views()) == 2
+
+
+def test_a_host_gets_another_name_and_keeps_its_token_where_none_is_given(world, database):
+    world.hosts.add(NewGpuHost(url="http://b", token=SecretStr(CANARY)))
+    view, _ = world.hosts.add(NewGpuHost(url="http://b", token=SecretStr(CANARY), name="New"))
+    assert view.name == "New"
+    with pytest.raises(Conflict, match="there already") as refusal:
+        world.hosts.add(NewGpuHost(url="http://b"))
+    assert "token" in refusal.value.hint
+    (row,) = AddedHosts(database).rows()
+    assert (row.name, row.token) == ("New", CANARY)
+
+
+def test_the_token_of_the_host_of_the_settings_is_a_setting(world):
+    with pytest.raises(Conflict, match="BACKEND_GPU_URL") as refusal:
+        world.hosts.add(NewGpuHost(url="http://a", token=SecretStr(CANARY)))
+    assert "BACKEND_GPU_TOKEN" in refusal.value.hint
+
+
+def test_a_new_token_that_another_backend_was_given_counts_here_too(database, world, monkeypatch):
+    other = object.__new__(World)
+    other.__init__(database, plain_http=True)
+    other.clients = world.clients
     world.add("b")
-    with pytest.raises(Conflict, match="there already"):
-        world.hosts.add(NewGpuHost(url=again, token=SecretStr(CANARY)))
+    other.hosts.look()
+    tokens = []
+    monkeypatch.setattr(
+        hosts_module, "GpuClient", lambda url, token, *_, **__: tokens.append(token) or world["b"]
+    )
+    world.hosts.add(NewGpuHost(url="http://b", token=SecretStr(CANARY)))
+    del tokens[:]
+    other.hosts.look()
+    assert tokens == [CANARY]
+
+
+def test_an_answer_to_the_old_token_says_nothing_of_the_new_one(world):
+    world.add("b")
+    world.now += FRESH_SECONDS
+    world["b"].gate, world["b"].fault = threading.Event(), GpuRefused("refused")
+    world.hosts.ask(also_paused=True)
+    until_asked_anew(world, "a")
+    old, world.clients["http://b"] = world["b"], FakeClient("http://b")
+    view, _ = world.hosts.add(NewGpuHost(url="http://b", token=SecretStr(CANARY)))
+    assert view.healthy
+    old.gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "ask-b":
+            thread.join(20)
+    assert world.view("b").error is None
 
 
 @pytest.mark.parametrize(
@@ -492,9 +574,9 @@ def test_a_token_travels_in_the_clear_only_where_that_is_allowed(database, world
         world.hosts.add(NewGpuHost(url=url, token=SecretStr(CANARY)))
     assert "BACKEND_GPU_PLAIN_HTTP" in refusal.value.hint
     for fine in ("http://localhost:9001", "http://[::1]:9000", "https://gpu.example"):
-        assert world.hosts.add(NewGpuHost(url=fine)).url == fine
+        assert world.hosts.add(NewGpuHost(url=fine))[0].url == fine
     world.__init__(database, plain_http=True)
-    assert world.hosts.add(NewGpuHost(url=url)).url == url
+    assert world.hosts.add(NewGpuHost(url=url))[0].url == url
 
 
 def test_a_connection_string_says_it_all(world, monkeypatch):
@@ -504,17 +586,204 @@ def test_a_connection_string_says_it_all(world, monkeypatch):
         "GpuClient",
         lambda url, token, *_, **__: given.append((url, token)) or world["b"],
     )
-    view = world.hosts.add(NewGpuHost(connection=f"lipsync://{CANARY}@gpu.example:8443"))
+    view, _ = world.hosts.add(NewGpuHost(connection=f"lipsync://{CANARY}@gpu.example:8443"))
     assert given == [("https://gpu.example:8443", CANARY)]
     assert (view.url, view.name) == ("https://gpu.example:8443", "gpu.example:8443")
     assert CANARY not in view.model_dump_json()
+
+
+FAR = "http://far"
+
+
+@pytest.fixture
+def far(database, world):
+    """A world whose only host is beyond this machine."""
+    world.__init__(database, fixed=Connection(FAR, CANARY), far=True)
+    return world
+
+
+def hours(world, number, look):
+    """What happens in so many hours, looked at or not, every 15 seconds."""
+    for _ in range(round(number * 3600 / 15)):
+        world.now += 15
+        world.today += timedelta(seconds=15)
+        world.hosts.ask(also_paused=look)
+        wait_for_answers(world)
+
+
+def test_a_far_host_is_asked_at_most_300_times_a_day_also_by_an_open_page(far):
+    far.today = datetime(2026, 1, 2, tzinfo=UTC)
+    hours(far, 23.9, look=True)
+    assert 250 < far["far"].asked <= QUESTIONS_A_DAY
+    hours(far, 1, look=True)
+    assert far["far"].asked <= QUESTIONS_A_DAY + 120
+
+
+def test_a_far_host_that_is_away_is_looked_for_all_day_while_a_job_waits(far):
+    far.today = datetime(2026, 1, 2, tzinfo=UTC)
+    far["far"].fault = GpuUnreachable("gone")
+    hours(far, 23, look=False)
+    assert far["far"].asked <= QUESTIONS_A_DAY
+    far["far"].fault = None
+    hours(far, 0.5, look=False)
+    assert far.hosts.take(None) is not None
+
+
+def test_a_far_host_is_asked_seldom_and_says_so_once_most_of_its_questions_are_used_up(far):
+    far["far"].max = 2
+    far.take()
+    assert not far.view("far").asked_seldom
+    for _ in range(QUESTIONS_A_DAY - SPARED_QUESTIONS):
+        Usage(far.hosts._usage._database, lambda: far.today).may_ask(FAR)
+    view = far.view("far")
+    assert (view.asked_seldom, view.usage.questions_today) == (True, 201)
+    asked = far["far"].asked
+    far.now += 4 * FAR_SECONDS
+    assert far.take() == "far"  # as well as it was when last heard
+    assert far["far"].asked == asked
+
+
+def test_a_far_host_whose_questions_are_used_up_counts_as_well_as_its_last_render(far):
+    far["far"].max = 2
+    far.hosts.look()
+    place = far.hosts.take(None)
+    for _ in range(QUESTIONS_A_DAY):
+        far.hosts._usage.may_ask(FAR)
+    place.rendered()
+    place.leave()
+    far.now += 10_000
+    asked = far["far"].asked
+    far.hosts.ask()
+    place = far.hosts.take(None)
+    assert place is not None
+    far.hosts.look()
+    assert far["far"].asked == asked
+    place.failed(GpuUnreachable("gone"))
+    far.now += 10_000
+    assert far.take() is None
+    assert far.hosts.why().detail.startswith("it was asked 300 times")
+    far.today += timedelta(days=1)
+    far.now += 86_400
+    assert far.take() == "far"
+
+
+def test_engines_of_a_far_host_are_asked_for_when_its_health_says_something_new(far):
+    client = far["far"]
+    client.answers = [engine(real_time=2.0)]
+
+    def asked_after(seconds):
+        before = client.asked_engines
+        far.now += seconds
+        far.hosts.look()
+        return client.asked_engines - before
+
+    assert asked_after(0) == 1
+    assert asked_after(FAR_SECONDS) == 0
+    client.ready = ("facewarp", "wav2lip")
+    assert asked_after(FAR_SECONDS) == 1
+    assert asked_after(FAR_SECONDS) == 0
+    client.fault = GpuUnreachable("gone")
+    asked_after(FAR_SECONDS)
+    client.fault = None
+    assert asked_after(FAR_SECONDS) == 1  # it may have been restarted with another token
+
+
+def test_a_render_that_may_have_measured_a_far_hosts_engine_has_it_asked_for(far):
+    client = far["far"]
+    far.hosts.look()
+    far.hosts.take(None).rendered()
+    client.answers = [engine(real_time=2.0)]
+    far.now += FAR_SECONDS
+    far.hosts.look()
+    assert client.asked_engines == 2
+    far.hosts.take(None)
+    far.hosts._hosts[FIXED_ID].rendered(far.now)
+    far.now += FAR_SECONDS
+    far.hosts.look()
+    assert client.asked_engines == 2
+
+
+def test_a_near_host_is_asked_for_all_each_time(world):
+    for number in (1, 2, 3):
+        world.now += FRESH_SECONDS
+        world.hosts.look()
+        assert world["a"].asked_engines == number
+
+
+def test_a_tunnel_that_has_reached_a_limit_is_left_alone_by_lookers_too(far):
+    client = far["far"]
+    client.fault = TunnelFailed(
+        "bandwidth (ERR_NGROK_725)", hint="Wait.", retry_after_seconds=900.0
+    )
+    view = far.view("far")
+    assert (view.error.code, view.error.hint) == ("TUNNEL_FAILED", "Wait.")
+    far.now += 899
+    far.hosts.views()
+    assert client.asked == 1
+    far.now += 2
+    far.hosts.views()
+    assert client.asked == 2
+
+
+def test_a_host_that_speaks_another_version_keeps_the_hint_who_must_update(world):
+    world["b"].fault = VersionMismatch("it speaks 2.0", hint="Update the backend.")
+    world.add("b")
+    view = world.view("b")
+    assert (view.error.code, view.error.hint) == ("VERSION_MISMATCH", "Update the backend.")
+
+
+def test_what_a_host_says_of_its_versions_is_shown(world):
+    world["a"].said = {"api": "1.0", "version": "0.0.9"}
+    view = world.view("a")
+    assert (view.api, view.version, view.kind) == ("1.0", "0.0.9", "lipsync")
+
+
+def test_a_host_that_is_being_stopped_gets_no_new_jobs_and_says_why(world):
+    world["a"].said = {"draining": True}
+    world["a"].max = 2
+    assert world.take() is None
+    assert "being stopped" in world.hosts.why().detail
+    assert world.view("a").draining
+    world["a"].said = {}
+    world.now += FRESH_SECONDS
+    assert world.take() == "a"
+
+
+def test_a_plain_host_is_recognised_and_comes_after_all_others(world):
+    world["b"].fault = NoGpuHost("no GPU host")
+    world["b"].plain = True
+    world.add("b")
+    view = world.view("b")
+    assert (view.kind, view.healthy, view.error) == ("plain", True, None)
+    assert [status.info.name for status in view.engines] == ["wav2lip"]
+    assert [world.take(), world.take()] == ["a", "b"]
+    assert isinstance(world.hosts._hosts[view.id].renderer, PlainClient)
+    world.hosts._hosts[view.id].running = 0
+    assert world.take("wav2lip") == "b"
+    world["b"].plain = False
+    asked = world["b"].asked
+    world.hosts._hosts[view.id].running = 1
+    world.now += FRESH_SECONDS
+    world.hosts.look()
+    assert world["b"].asked == asked  # it may serve one request at a time
+    world.hosts._hosts[view.id].running = 0
+    assert world.view("b").error.code == "NO_GPU_HOST"
+
+
+def test_a_plain_host_that_becomes_one_of_ours_is_used_as_such(world):
+    world["b"].fault, world["b"].plain = NoGpuHost("no GPU host"), True
+    world.add("b")
+    world["b"].fault, world["b"].plain = None, False
+    world.now += FRESH_SECONDS
+    view = world.view("b")
+    assert (view.kind, view.engines[0].info.name) == ("lipsync", "facewarp")
 
 
 @pytest.mark.parametrize("token", [CANARY, "wrong"])
 def test_real_hosts_say_how_they_do_and_keep_their_tokens_secret(database, caplog, token):
     caplog.set_level(logging.DEBUG)
     with gpu_host(token=CANARY) as host:
-        hosts = GpuHosts(AddedHosts(database), Connection(host.url, token))
+        hosts = GpuHosts(AddedHosts(database), Usage(database), Connection(host.url, token))
         (view,) = hosts.views()
     with database.reading() as session:
         assert session.execute(text("SELECT count(*) FROM gpu_hosts")).scalar() == 0
@@ -529,8 +798,8 @@ def test_real_hosts_say_how_they_do_and_keep_their_tokens_secret(database, caplo
 
 def test_an_added_host_with_a_wrong_token_says_how_to_mend_it(database):
     with gpu_host(token=CANARY) as host:
-        hosts = GpuHosts(AddedHosts(database), None)
-        view = hosts.add(NewGpuHost(url=host.url, token=SecretStr("wrong")))
+        hosts = GpuHosts(AddedHosts(database), Usage(database), None)
+        view, _ = hosts.add(NewGpuHost(url=host.url, token=SecretStr("wrong")))
         assert view.error.code == "GPU_REFUSED"
         assert "BACKEND" not in view.error.hint
         hosts.look()
@@ -541,7 +810,8 @@ def test_an_added_host_with_a_wrong_token_says_how_to_mend_it(database):
 @pytest.mark.parametrize("forwarded", [False, True])
 def test_hosts_behind_forwarded_ports_are_far_though_their_address_is_loopback(database, forwarded):
     with gpu_host() as host:
-        hosts = GpuHosts(AddedHosts(database), Connection(host.url, ""), forwarded=forwarded)
+        added, usage = AddedHosts(database), Usage(database)
+        hosts = GpuHosts(added, usage, Connection(host.url, ""), forwarded=forwarded)
         hosts.look()
         place = hosts.take(None)
         assert place

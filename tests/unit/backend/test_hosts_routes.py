@@ -50,12 +50,34 @@ def test_a_host_is_added_with_a_connection_string_used_and_removed(backend, host
     ready = requests.get(backend.url + "/health/ready").json()
     assert (ready["gpu_host"], ready["engines"]) == (host.url, ["counting"])
     assert requests.get(backend.url + "/engines").json()[0]["info"]["name"] == "counting"
-    assert code_of(add(backend, connection=connection)) == (409, "CONFLICT")
+    assert code_of(add(backend, url=host.url)) == (409, "CONFLICT")
     gone = requests.delete(f"{backend.url}/gpu-hosts/{added.id}")
     assert (gone.status_code, gone.content) == (204, b"")
     assert [each.id for each in listed(backend)] == [fixed.id]
     again = requests.delete(f"{backend.url}/gpu-hosts/{added.id}")
     assert code_of(again) == (404, "GPU_HOST_NOT_FOUND")
+
+
+def test_a_restarted_hosts_connection_string_is_pasted_over_the_old_one(backend, host):
+    where = host.url.removeprefix("http://")
+    host.token = "canary-77-new"
+    old = add(backend, connection=f"lipsync://{TOKEN}@{where}", name="Colab")
+    assert (old.status_code, old.json()["error"]["code"]) == (201, "GPU_REFUSED")
+    assert "connection string" in old.json()["error"]["hint"]
+    new = add(backend, connection=f"lipsync://{host.token}@{where}")
+    assert new.status_code == 200
+    assert new.headers["Location"] == f"/gpu-hosts/{old.json()['id']}"
+    view = GpuHostView.model_validate(new.json())
+    assert (view.name, view.healthy, view.error) == ("Colab", True, None)
+    assert len(listed(backend)) == 2
+
+
+def test_the_card_counts_what_has_passed(backend, host):
+    add(backend, url=host.url, token=TOKEN)
+    usage = listed(backend)[1].usage
+    assert usage.requests >= 2
+    assert usage.sent_bytes > 300
+    assert usage.received_bytes > len(TOKEN)
 
 
 def test_the_host_of_the_settings_stays(backend):

@@ -73,3 +73,16 @@ def test_how_long_results_stay_is_told_in_seconds_or_with_a_unit(text, seconds):
 def test_what_is_no_length_of_time_is_refused(text):
     with pytest.raises(ValidationError, match="result_ttl"):
         Settings(_env_file=None, result_ttl=text)
+
+
+def test_ngroks_api_key_is_read_under_its_own_name_too(monkeypatch, tmp_path):
+    (tmp_path / "env").write_text("NGROK_API_KEY=canary-a\n")
+    assert Settings(_env_file=tmp_path / "env").ngrok_api_key.get_secret_value() == "canary-a"
+    monkeypatch.setenv("NGROK_API_KEY", "canary-b")
+    assert Settings(_env_file=None).ngrok_api_key.get_secret_value() == "canary-b"
+    monkeypatch.setenv("BACKEND_NGROK_API_KEY", "canary-c")
+    settings = Settings(_env_file=None)
+    assert settings.ngrok_api_key.get_secret_value() == "canary-c"
+    assert "canary" not in repr(settings)
+    named = Settings(_env_file=None, ngrok_api_key="canary-d")
+    assert named.ngrok_api_key.get_secret_value() == "canary-d"

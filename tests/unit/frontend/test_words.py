@@ -34,3 +34,17 @@ def test_spans_of_time_are_said_as_people_say_them(value: float, words_for_it: s
 )
 def test_the_machine_that_works_is_named(url: str, where: str) -> None:
     assert words.where(url) == where
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "said"),
+    [
+        (400, "0 kB"),
+        (38_400, "38 kB"),
+        (999_600, "1 MB"),
+        (38_400_000, "38 MB"),
+        (1_250_000_000, "1.2 GB"),
+    ],
+)
+def test_bytes_are_said_as_people_say_them(num_bytes: int, said: str) -> None:
+    assert words.size(num_bytes) == said

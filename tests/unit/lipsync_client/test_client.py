@@ -241,6 +241,14 @@ def test_gpu_hosts_are_listed_added_and_removed() -> None:
     assert server.requests[2].startswith("DELETE /gpu-hosts/h ")
 
 
+def test_hosts_that_are_found_are_listed() -> None:
+    found = '{"configured": true, "hosts": [{"url": "https://gpu.example"}]}'
+    with scripted(answer(found)) as server:
+        hosts = LipSync(server.url).found_gpu_hosts().hosts
+    assert [each.url for each in hosts] == ["https://gpu.example"]
+    assert server.requests[0].startswith("GET /gpu-hosts/found ")
+
+
 def test_a_key_and_a_callback_are_sent_and_what_is_none_is_not(
     fake: FakeBackend, face: Path
 ) -> None:
