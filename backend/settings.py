@@ -50,15 +50,15 @@ class Settings(BaseSettings):
     gpu_plain_http: bool = False
     """Whether GPU hosts beyond this machine may be added with http:// addresses, over which the
     token and the faces can be read by everybody on the way."""
+    gpu_forwarded: bool = False
+    """Whether GPU hosts at loopback addresses are on other machines, behind ports forwarded to them
+    as by ssh -L: what is sent there is then packed, and goes on where a cut left off, as it is with
+    every other address."""
     ngrok_api_key: Annotated[
         SecretStr, Field(validation_alias=AliasChoices("BACKEND_NGROK_API_KEY", "NGROK_API_KEY"))
     ] = SecretStr("")
     """API key of the ngrok account behind which GPU hosts run: those are then found and offered on
     the page "GPU hosts". No authtoken; NGROK_API_KEY is read, too."""
-    gpu_forwarded: bool = False
-    """Whether GPU hosts at loopback addresses are on other machines, behind ports forwarded to them
-    as by ssh -L: what is sent there is then packed, and goes on where a cut left off, as it is with
-    every other address."""
     data_dir: Path = Path(".data/backend")
     """Where uploads, results and the job database are kept."""
     database_url: SecretStr = SecretStr("")

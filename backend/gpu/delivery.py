@@ -9,14 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from backend.gpu.uploads import Counted, OnSent, Transfers, Uploads
+from backend.gpu.uploads import OnSent, Transfers, Uploads, watched
 from contracts.errors import FaceNeeded, MediaCorrupt, SpeechNeeded
 from contracts.media import MIN_RESUMABLE_BYTES
 
 MIN_HASHED_FACE_BYTES: Final = 256 * 1024
 """A smaller face is sent without asking whether the host has it."""
-MIN_TOLD_BYTES: Final = 256 * 1024
-"""Of a smaller request nobody is told how much of it has left."""
 MAX_FAULTS: Final = 2
 """So often a host may lack, or have damaged, what it was sent ahead; then it goes with the
 request."""
@@ -142,10 +140,7 @@ class SentAhead:
 
     def body(self, encoded: Any) -> Any:
         """Watched, if it takes a while to leave."""
-        num_bytes: int = encoded.len
-        if num_bytes < MIN_TOLD_BYTES:
-            return encoded
-        return Counted(encoded, num_bytes, lambda taken: self._on_sent(taken, num_bytes))
+        return watched(encoded, self._on_sent)
 
     def needed(self, error: FaceNeeded | SpeechNeeded) -> None:
         """It is sent, for the host has forgotten it."""

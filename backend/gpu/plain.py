@@ -18,7 +18,7 @@ from backend.gpu.client import PLAIN_PATH
 from backend.gpu.rendering import OnRestart, RenderOrder
 from backend.gpu.stop import Stop
 from backend.gpu.transport import Line, Meter, Wire, gpu_errors, line_to, no_gpu_host
-from backend.gpu.uploads import OnSent, told_nothing
+from backend.gpu.uploads import OnSent, told_nothing, watched
 from backend.staging.forms import common_face, common_speech
 from backend.staging.fragments import Fragments
 from backend.staging.refragment import WholeVideo, pieces, refragment
@@ -81,6 +81,9 @@ class PlainClient:
         meter: Is told what passes over the connections.
     """
 
+    far = False
+    """It gets the forms of its own that every such host reads, never packed ones."""
+
     def __init__(
         self,
         url: str,
@@ -95,11 +98,6 @@ class PlainClient:
         self._stall_seconds = stall_seconds
         self._patience_seconds = patience_seconds
         self._meter = meter
-
-    @property
-    def far(self) -> bool:
-        """Never: it takes nothing but WAV, wherever it is."""
-        return False
 
     def cancel(self, key: str) -> bool:
         """Nothing: a plain host is told of the end by its connection, which is closed by then."""
@@ -122,7 +120,7 @@ class PlainClient:
             stop: Ends it at any moment, by closing the connection.
             on_restart: Is told when the connection broke in the middle, because a plain host can't
                 go on with what it renders. What it raises ends the render.
-            on_sent: Is told nothing: between sending and the video, no record would end the upload.
+            on_sent: Is told of bytes that leave, of how many in all; often.
 
         Yields:
             When the video is there, the engine and the fragments in quick succession, at last an
@@ -137,7 +135,6 @@ class PlainClient:
             GpuTimeout: It said nothing for too long.
             Cancelled: `stop` was set.
         """
-        del on_sent
         if fragments.report and not fragments.abandoned:
             yield Framed(EndRecord(report=fragments.report))
             return
@@ -147,7 +144,7 @@ class PlainClient:
         with _workshop(order.face.parent) as folder:
             whole = folder / "whole.mp4"
             try:
-                self._fetch(order, stop, folder, whole)
+                self._fetch(order, stop, folder, whole, on_sent)
             except LipSyncError as error:
                 if stop.is_set():
                     raise Cancelled("stopped while the GPU host was rendering") from error
@@ -167,7 +164,9 @@ class PlainClient:
         fragments.append(end)
         yield Framed(end)
 
-    def _fetch(self, order: RenderOrder, stop: Stop, folder: Path, whole: Path) -> None:
+    def _fetch(
+        self, order: RenderOrder, stop: Stop, folder: Path, whole: Path, on_sent: OnSent
+    ) -> None:
         face, speech = common_face(order.face, folder), common_speech(order.speech, folder)
         wire = Wire(self._stall_seconds)
         with (
@@ -188,7 +187,7 @@ class PlainClient:
             answer, said = line.exchange(
                 "POST",
                 PLAIN_PATH,
-                data=body,
+                data=watched(body, on_sent),
                 headers={"Accept": "video/mp4", "Content-Type": body.content_type},
                 read_seconds=self._patience_seconds,
                 stream=True,

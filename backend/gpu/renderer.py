@@ -13,9 +13,8 @@ from contracts.records import Framed
 class Renderer(Protocol):
     """A GPU host that renders; safe to use from several threads."""
 
-    @property
-    def far(self) -> bool:
-        """Whether what is sent there is best packed into few bytes."""
+    far: bool
+    """Whether what is sent there had better be small, see `GpuClient`."""
 
     def render(
         self,
@@ -23,7 +22,7 @@ class Renderer(Protocol):
         fragments: Fragments,
         stop: Stop,
         on_restart: OnRestart,
-        on_sent: OnSent,
+        on_sent: OnSent = ...,
     ) -> Generator[Framed, None, None]:
         """Have a face speak; see `GpuClient.render`."""
 

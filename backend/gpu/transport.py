@@ -51,14 +51,14 @@ _BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.Content
 _GOOD = (requests.codes.ok, requests.codes.no_content)
 _ELSEWHERE = (NotFound.code, MethodNotAllowed.code, OriginRefused.code)
 """What another service of ours would say at this address."""
-JSON = "application/json"
-
-Meter = Callable[[Traffic], None]
-"""Is told what has passed, once an answer has ended."""
 UNSENT_BYTES = 64 * 1024
 """So much of an upload may wait in this machine for the network. Systems keep megabytes, behind
 which a tunnel that has stalled would look alive for minutes."""
 _UNSENT_OPTION: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+JSON = "application/json"
+
+Meter = Callable[[Traffic], None]
+"""Is told what has passed, once an answer has ended."""
 
 
 class Wire(HTTPAdapter):
@@ -190,7 +190,7 @@ class Line:
         session: Asks there, over `wire`.
         wire: Knows what has passed.
         meter: Is told of it, too.
-        peer: Learns from the answers.
+        peer: What is known of the host over all lines to it.
     """
 
     def __init__(
@@ -295,8 +295,8 @@ class Line:
             self._meter(passed)
 
     def _understand(self, header: str | None) -> None:
-        said = self.peer.api = read_version(header)
-        require_understood(said, other_is=f"the GPU host at {self.url}", we_are="the backend")
+        version = self.peer.api = read_version(header)
+        require_understood(version, other_is=f"the GPU host at {self.url}", we_are="the backend")
 
 
 @contextmanager
@@ -314,7 +314,7 @@ def line_to(
         token: Its GPU_TOKEN; empty sends none.
         wire: Opens the connections; one of its own where None.
         meter: Is told what has passed.
-        peer: What all lines to it know of it.
+        peer: Keeps what is known of the host over all lines to it.
     """
     wire = wire or Wire(CONNECT_TIMEOUT_SECONDS)
     with requests.Session() as session:

@@ -16,6 +16,8 @@ from contracts.media import MIN_RESUMABLE_BYTES, MediaView
 UPLOAD_PATIENCE: Final = 3
 """The answer to an upload may take so many times the stall: a tunnel still holds part of it when
 all has left here."""
+MIN_TOLD_BYTES: Final = 256 * 1024
+"""Of a smaller request nobody is told how much of it has left."""
 MAX_KNOWN: Final = 1000
 """So many names of files are remembered for each host."""
 LOOK_SECONDS: Final = 0.5
@@ -116,6 +118,19 @@ class Counted:
         self._num_taken += len(piece)
         self._left -= len(piece)
         return piece
+
+
+def watched(body: Any, on_sent: OnSent) -> Any:
+    """A request's body that tells how much of it has left, where that takes a while.
+
+    Args:
+        body: A MultipartEncoder.
+        on_sent: Is told.
+    """
+    num_bytes: int = body.len
+    if num_bytes < MIN_TOLD_BYTES:
+        return body
+    return Counted(body, num_bytes, lambda taken: on_sent(taken, num_bytes))
 
 
 class Uploads:

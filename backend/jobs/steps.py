@@ -32,7 +32,6 @@ from contracts.records import (
     Framed,
     MediaRecord,
     ProgressRecord,
-    Record,
 )
 
 log = logging.getLogger(__name__)
@@ -202,26 +201,33 @@ class _Watched:
         self._told_at = 0.0
         self._upload_pace = Pace()
         self._upload_began: float | None = None
+        self._stage_before = JobStage.PREPARING
+        """To which the job returns when all has been sent."""
         task.update(lambda job: job.reach(JobStage.PREPARING))
 
     def sent(self, done: int, total: int) -> None:
         """So many bytes have left for the host, of so many in all."""
         now = time.monotonic()
         if self._upload_began is None:
+            if done >= total:
+                return
             self._upload_began, self._upload_pace = now, Pace()
+            self._stage_before = self._told[0]
         left = self._upload_pace.see(done, total, now)
-        if not self._is_news((JobStage.UPLOADING, self._told[1], ""), now):
-            return
 
         def tell(job: Job) -> None:
             job.reason = ""
             job.send(done, total, left)
 
-        self._task.update(tell)
+        if self._is_news((JobStage.UPLOADING, self._told[1], ""), now):
+            self._task.update(tell)
+        if done >= total:
+            self._end_upload()
 
     def see(self, framed: Framed) -> None:
         record = framed.record
-        self._end_upload(record)
+        if not (isinstance(record, EventRecord) and record.name == LOST):
+            self._end_upload()
         if self._fragments.stream != self._stream:
             self._stream = stream = self._fragments.stream
             self._pace = Pace()
@@ -273,13 +279,13 @@ class _Watched:
         self._told, self._told_at = news, now
         return True
 
-    def _end_upload(self, record: Record) -> None:
-        if self._upload_began is None or (isinstance(record, EventRecord) and record.name == LOST):
+    def _end_upload(self) -> None:
+        if self._upload_began is None:
             return
         seconds = time.monotonic() - self._upload_began
         self._upload_began = None
         self._task.update(lambda job: job.took(upload=job.stage_seconds.get("upload", 0) + seconds))
-        self._reach(JobStage.PREPARING)
+        self._reach(self._stage_before)
 
 
 def write_wav(spoken: Spoken, path: Path) -> None:

@@ -9,11 +9,10 @@ from requests_toolbelt import MultipartEncoder
 from backend.gpu.delivery import (
     MAX_FAULTS,
     MIN_HASHED_FACE_BYTES,
-    MIN_TOLD_BYTES,
     Enclosed,
     SentAhead,
 )
-from backend.gpu.uploads import Transfers
+from backend.gpu.uploads import MIN_TOLD_BYTES, Transfers
 from contracts.errors import FaceNeeded, MediaCorrupt, SpeechNeeded
 from contracts.media import MIN_RESUMABLE_BYTES
 

@@ -810,9 +810,8 @@ def test_an_added_host_with_a_wrong_token_says_how_to_mend_it(database):
 @pytest.mark.parametrize("forwarded", [False, True])
 def test_what_is_sent_through_forwarded_ports_is_packed(database, forwarded):
     with gpu_host() as host:
-        hosts = GpuHosts(
-            AddedHosts(database), Usage(database), Connection(host.url, ""), forwarded=forwarded
-        )
+        added, usage = AddedHosts(database), Usage(database)
+        hosts = GpuHosts(added, usage, Connection(host.url, ""), forwarded=forwarded)
         hosts.look()
         place = hosts.take(None)
         assert place

@@ -282,3 +282,18 @@ def test_other_applications_are_no_plain_hosts(said):
 def test_a_fastapi_host_counts_as_well():
     with scripted(answer("{}", "405 Method Not Allowed", allow="POST")) as server:
         assert GpuClient(server.url, "", 5).is_plain()
+
+
+def test_a_large_upload_is_told_as_it_leaves(media, fragments):
+    media.speech.write_bytes(tone(20.0))
+    order = RenderOrder("job1", media.face, media.speech, LipSyncOptions())
+    told = []
+    with plain_host() as host:
+        client = PlainClient(host.url, "")
+        assert list(
+            client.render(order, fragments, Stop(), unexpected, lambda *sent: told.append(sent))
+        )
+    total = told[0][1]
+    assert total > media.speech.stat().st_size
+    assert (told[0], told[-1]) == ((0, total), (total, total))
+    assert len(told) > 5

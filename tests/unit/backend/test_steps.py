@@ -320,9 +320,24 @@ def test_while_files_are_sent_the_job_says_so_and_moves(recording, monkeypatch):
         (0.25, 9.0),
         (1.0, None),
     ]
-    after = recording.heard[recording.heard.index(sending[-1]) + 1]
+    after = next(view for view in recording.heard if view.version > sending[-1].version)
     assert (after.stage, after.progress) == (JobStage.PREPARING, 0.0)
+    assert len(sending) == 4, "one more, which says how long it took"
     assert recording.view().stage_seconds["upload"] >= 0
+
+
+def test_when_all_is_sent_the_job_goes_on_with_what_it_did(recording):
+    # As at a plain host, which says nothing more until the whole video is there.
+    recording.fail_to_make(FakeGpu([RECORDS[3], Sent(0, 9), Sent(9, 9), Sent(9, 9), gone()]))
+    stages = [view.stage for view in recording.heard]
+    assert stages[-2:] == [JobStage.RENDERING, JobStage.WAITING]
+    assert JobStage.UPLOADING in stages
+
+
+def test_what_the_host_has_already_is_no_upload(recording):
+    recording.make(FakeGpu([Sent(9, 9), *RECORDS]))
+    assert JobStage.UPLOADING not in [view.stage for view in recording.heard]
+    assert "upload" not in recording.view().stage_seconds
 
 
 def test_what_is_sent_reaches_the_database_not_too_often(recording, monkeypatch):
