@@ -38,6 +38,8 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "modules"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
+    # What another test has imported would be found before what stands in the folder.
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return folder
 
