@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -16,10 +17,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, NamedTuple
 
+from contracts.machine import ask
 from contracts.packages import read_pins
 from notebooks.background import Background
 from tools.demo import multipart, problem
@@ -28,6 +31,8 @@ from tools.processes import lines_of
 
 DRIVE = Path("/content/drive")
 CHECKPOINTS = (".pth", ".pt", ".safetensors")
+ASK_SECONDS = 30.0
+"""How long a driver may take to tell its version."""
 DRAIN_SECONDS = 40
 """A host that is stopped has 30 s for the render that runs."""
 FRAMES = 50
@@ -35,6 +40,12 @@ FRAMES = 50
 NGROK_AUTHTOKEN = "NGROK_AUTHTOKEN"
 KERNELS_OWN = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR_FORCE")
 """Variables of a notebook's kernel that mean nothing, or harm, in another Python."""
+COLABS_OWN = ("UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_PRERELEASE")
+"""By these Colab has uv heed what Colab itself has installed."""
+CUDA_13_DRIVER = 580
+"""The oldest driver of NVIDIA for CUDA 13, which PyPI's build of PyTorch is for."""
+CUDA_12 = ("--torch-backend", "cu126")
+"""Has uv take PyTorch's own build for older drivers, such as Colab's 550."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -123,8 +134,10 @@ class Host:
         device = ", for the built-in engine alone,"
         if torch:
             print(f"Installing {TORCH}: with CUDA, some gigabytes", flush=True)
-            self._run([*install, TORCH], hint)
-            device = f" and {TORCH}, {self._device()},"
+            driver = _driver()
+            build = CUDA_12 if 0 < driver < CUDA_13_DRIVER else ()
+            self._run([*install, *build, TORCH], hint)
+            device = f" and {TORCH}, {self._device(driver)},"
         print(f"Done: {len(read_pins(lock))} locked packages{device} are in {environment}.")
 
     def read_secrets(self, ngrok: str = NGROK_AUTHTOKEN, token: str = "GPU_TOKEN") -> None:  # noqa: S107
@@ -284,9 +297,11 @@ class Host:
     def _weights(self, arguments: Sequence[str], hint: str) -> None:
         self._run([self.python, "-m", "gpu_service", "weights", *arguments], hint)
 
-    def _device(self) -> str:
+    def _device(self, driver: int) -> str:
         code = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name())"
         name = self._run([self.python, "-c", code], "run this cell again.", show=False)[-1]
+        if name == "False" and driver:
+            return f"for a CPU: it can't use the GPU that is there (driver {driver})"
         if name == "False":
             return "for a CPU: there is no GPU, choose one under Runtime > Change runtime type"
         return f"for {name}"
@@ -314,8 +329,21 @@ class Host:
         return lines
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in KERNELS_OWN}
+        unwanted = (*KERNELS_OWN, *COLABS_OWN)
+        kept = {name: value for name, value in os.environ.items() if name not in unwanted}
         return kept | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"}
+
+
+def _driver() -> int:
+    """The major version of NVIDIA's driver; 0 where there is no card, or it does not answer."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return 0
+    with suppress(OSError):
+        answer = ask([program, "--query-gpu=driver_version", "--format=csv,noheader"], ASK_SECONDS)
+        if answer.status == 0 and (version := re.match(r"\d+", answer.out)):
+            return int(version[0])
+    return 0
 
 
 def _colab(name: str) -> Any:

@@ -1,6 +1,8 @@
+import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -8,7 +10,7 @@ import pytest
 
 from notebooks import colab
 from notebooks.colab import Host, StepFailed
-from tools.environment import ROOT
+from tools.environment import ROOT, TORCH
 
 
 class SecretNotFoundError(Exception):
@@ -193,6 +195,70 @@ def test_a_host_that_is_gone_is_no_mystery_to_the_self_test(host: Host) -> None:
     host.url = "http://127.0.0.1:9"
     with pytest.raises(StepFailed, match="does not answer"):
         host.self_test()
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a program with this name, a shell script, before all others."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def put(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return put
+
+
+def installed(folder: Path, programs: Callable[[str, str], None], cuda: str) -> list[str]:
+    """How uv was called, where PyTorch then says this of the card."""
+    (folder / "requirements").mkdir()
+    (folder / "requirements/gpu_service.txt").write_text("numpy==2.2.6\n")
+    (folder / ".venv-gpu/bin").mkdir(parents=True)
+    python = folder / ".venv-gpu/bin/python"
+    python.write_text(f"#!/bin/sh\necho '{cuda}'\n")
+    python.chmod(0o755)
+    programs("uv", f'echo "$UV_CONSTRAINT" "$@" >> {shlex.quote(str(folder / "calls"))}')
+    Host(folder).install()
+    return (folder / "calls").read_text().splitlines()
+
+
+def test_pytorch_is_the_build_that_the_cards_driver_can_run(
+    tmp_path: Path, programs: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs("nvidia-smi", "echo 550.54.15")
+    *_, call = installed(tmp_path, programs, "Tesla T4")
+    assert call.endswith(f"--torch-backend cu126 {TORCH}")
+    assert f"{TORCH}, for Tesla T4," in capsys.readouterr().out
+
+
+def test_for_a_new_driver_pytorch_is_pypis(
+    tmp_path: Path, programs: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs("nvidia-smi", "echo 580.65.06; echo 580.65.06")
+    *_, call = installed(tmp_path, programs, "False")
+    assert call.endswith(f":all: {TORCH}")
+    said = capsys.readouterr().out
+    assert "for a CPU: it can't use the GPU that is there (driver 580)" in said
+
+
+def test_without_a_card_it_says_where_to_get_one(
+    tmp_path: Path, programs: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs("nvidia-smi", "echo NVIDIA-SMI has failed; exit 9")
+    *_, call = installed(tmp_path, programs, "False")
+    assert call.endswith(f":all: {TORCH}")
+    assert "there is no GPU, choose one" in capsys.readouterr().out
+
+
+def test_what_colab_tells_uv_of_its_own_packages_is_not_heeded(
+    tmp_path: Path, programs: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CONSTRAINT", "/backend-container/containers/requirements.constraints")
+    calls = installed(tmp_path, programs, "False")
+    assert len(calls) == 2
+    assert not [call for call in calls if "/backend-container" in call]
 
 
 @pytest.mark.slow
