@@ -13,11 +13,12 @@ import re
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, nullcontext, suppress
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, NamedTuple
@@ -31,17 +32,17 @@ from tools.processes import lines_of
 
 DRIVE = Path("/content/drive")
 CHECKPOINTS = (".pth", ".pt", ".safetensors")
-ASK_SECONDS = 30.0
-"""How long a driver may take to tell its version."""
 DRAIN_SECONDS = 40
 """A host that is stopped has 30 s for the render that runs."""
 FRAMES = 50
 """Of the two seconds of samples/hello.flac, at 25 frames a second."""
 NGROK_AUTHTOKEN = "NGROK_AUTHTOKEN"
-KERNELS_OWN = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR_FORCE")
-"""Variables of a notebook's kernel that mean nothing, or harm, in another Python."""
-COLABS_OWN = ("UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_PRERELEASE")
-"""By these Colab has uv heed what Colab itself has installed."""
+KERNELS_OWN = (
+    *("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR_FORCE"),
+    *("UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_PRERELEASE"),
+)
+"""Variables of a notebook's kernel that mean nothing, or harm, in another Python. By those of uv,
+Colab has it heed what Colab itself has installed."""
 CUDA_13_DRIVER = 580
 """The oldest driver of NVIDIA for CUDA 13, which PyPI's build of PyTorch is for."""
 CUDA_12 = ("--torch-backend", "cu126")
@@ -177,9 +178,9 @@ class Host:
         if source == "address":
             self._weights(["fetch", name or "wav2lip_gan", "--url", place, *licence], hint)
         elif source != "none":
-            files = _uploaded() if source == "upload" else _files(place)
-            for file in files:
-                self._weights(["add", str(file), *named, *licence], hint)
+            with _uploaded() if source == "upload" else nullcontext(_files(place)) as files:
+                for file in files:
+                    self._weights(["add", str(file), *named, *licence], hint)
         self._weights(["verify"], "remove what has changed, and run this cell again.")
         what = "the built-in engine" if source == "none" else "the checkpoints"
         print(f"Done: {what} can be used.")
@@ -324,23 +325,18 @@ class Host:
                     if show:
                         print(line, flush=True)
         except (CalledProcessError, OSError) as error:
-            why = lines[-1] if lines else str(error)
-            raise StepFailed(why, hint) from None
+            raise StepFailed(lines[-1] if lines else str(error), hint) from None
         return lines
 
     def _environment(self) -> dict[str, str]:
-        unwanted = (*KERNELS_OWN, *COLABS_OWN)
-        kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+        kept = {name: value for name, value in os.environ.items() if name not in KERNELS_OWN}
         return kept | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"}
 
 
 def _driver() -> int:
     """The major version of NVIDIA's driver; 0 where there is no card, or it does not answer."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return 0
     with suppress(OSError):
-        answer = ask([program, "--query-gpu=driver_version", "--format=csv,noheader"], ASK_SECONDS)
+        answer = ask(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], 30)
         if answer.status == 0 and (version := re.match(r"\d+", answer.out)):
             return int(version[0])
     return 0
@@ -358,9 +354,9 @@ def _secret(name: str) -> str:
     """The secret of this name; empty where there is none."""
     store = _colab("userdata")
     if store is None:
-        return os.environ.get(name, "")
+        return os.environ.get(name, "").strip()
     try:
-        return str(store.get(name) or "")
+        return str(store.get(name) or "").strip()
     except store.SecretNotFoundError:
         return ""
     except (store.NotebookAccessError, store.TimeoutException):
@@ -375,7 +371,11 @@ def _files(place: str) -> list[Path]:
     path = DRIVE / place if place.startswith("MyDrive") else Path(place).expanduser()
     drive = _colab("drive") if path.is_relative_to(DRIVE) else None
     if drive and not path.exists():
-        drive.mount(str(DRIVE))
+        try:
+            drive.mount(str(DRIVE))
+        except (ValueError, _colab("errors").Error) as error:
+            hint = "let this notebook use your Drive when it asks, and run this cell again."
+            raise StepFailed(f"Drive can't be reached: {error}", hint) from None
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINTS)
@@ -387,9 +387,14 @@ def _files(place: str) -> list[Path]:
     return files
 
 
-def _uploaded() -> list[Path]:
-    """Files that the person chooses in the browser."""
+@contextmanager
+def _uploaded() -> Iterator[list[Path]]:
+    """Files that the person chooses in the browser, there until the block ends."""
     files = _colab("files")
     if files is None:
         raise StepFailed("only Colab can upload", "name the file, with `Drive or folder`.")
-    return [Path(name).resolve() for name in files.upload()]
+    # Colab saves where the kernel is, and under another name where one is taken; here none is.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        if not (names := list(files.upload())):
+            raise StepFailed("no file was chosen", "run this cell again, and choose one.")
+        yield [Path(name).resolve() for name in names]
