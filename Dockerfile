@@ -77,5 +77,5 @@ COPY tools/__init__.py tools/processes.py tools/container.py tools/
 ENV BACKEND_HOST=0.0.0.0 BACKEND_PORT=8000 BACKEND_DATA_DIR=/data/backend GPU_HOST=127.0.0.1
 USER 1000
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['BACKEND_PORT']), timeout=4); c.request('GET', '/health/ready'); assert c.getresponse().status == 200"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; asked = [(http.client.HTTPConnection('127.0.0.1', int(os.environ[port]), timeout=2), path) for port, path in (('BACKEND_PORT', '/health/live'), ('GPU_PORT', '/health'))]; [c.request('GET', path) for c, path in asked]; assert all(c.getresponse().status == 200 for c, _ in asked)"]
 CMD ["python", "-m", "tools.container"]

@@ -81,6 +81,14 @@ def test_an_image_holds_its_own_folders_and_is_no_roots(image: str) -> None:
     assert stage.command()[:2] == ["python", "-m"]
 
 
+def test_health_checks_ask_each_service_and_no_gpu_host_beyond_the_container() -> None:
+    checks = {name: STAGES[name].health_check()[2] for name in IMAGES}
+    # That asks the hosts that were added, too, day and night: behind a tunnel each request counts.
+    assert not [name for name, check in checks.items() if "/health/ready" in check]
+    for service in ("BACKEND_PORT", "GPU_PORT"):
+        assert service in checks["lipsync-api"]
+
+
 @pytest.mark.parametrize("accelerator", ["none", "cpu", "cuda"])
 def test_every_package_is_locked_but_pytorch(accelerator: str) -> None:
     for stage in stages(DOCKERFILE, {"ACCELERATOR": accelerator}).values():
