@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -165,7 +166,11 @@ def test_the_readmes_lines_make_the_secrets_that_compose_reads(
     )
     (block,) = [each for each in blocks if "docker compose up" in each]
     making = "".join(line for line in block.splitlines(True) if not line.startswith("docker "))
-    subprocess.run(["/bin/sh", "-euc", making], cwd=tmp_path, check=True)
+    # However private a person keeps new files: services read these as another user.
+    subprocess.run(["/bin/sh", "-euc", f"umask 077; {making}"], cwd=tmp_path, check=True)
+    files = [tmp_path / secret["file"] for secret in compose["secrets"].values()]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o644}
+    assert {stat.S_IMODE(file.parent.stat().st_mode) for file in files} == {0o700}
     tokens = {
         (tmp_path / secret["file"]).read_text(encoding="ascii")
         for secret in compose["secrets"].values()
