@@ -90,6 +90,16 @@ def test_health_checks_ask_each_service_and_no_gpu_host_beyond_the_container() -
         assert service in checks["lipsync-api"]
 
 
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_an_image_runs_can_be_read_however_private_the_checkout_is(image: str) -> None:
+    # Files keep the mode that they have outside, and become root's.
+    *_, last_copied, opened = [
+        each for each in STAGES[image].instructions if each.name == "COPY" or "chmod" in each.text
+    ]
+    assert last_copied.name == "COPY"
+    assert opened.text == "chmod -R a+rX ."
+
+
 @pytest.mark.parametrize("accelerator", ["none", "cpu", "cuda"])
 def test_every_package_is_locked_but_pytorch(accelerator: str) -> None:
     for stage in stages(DOCKERFILE, {"ACCELERATOR": accelerator}).values():
