@@ -10,6 +10,7 @@ ENV PYTHONUNBUFFERED=1 PYTHONUTF8=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USE
 RUN useradd --uid 1000 --create-home lipsync \
     && install -d -o lipsync -g lipsync /data /weights
 WORKDIR /app
+# What a stage copies keeps its mode, so each opens it to the user: a checkout may be private.
 
 FROM base AS frontend
 COPY requirements/frontend.txt requirements/
@@ -18,6 +19,7 @@ COPY contracts contracts
 COPY lipsync_client lipsync_client
 COPY frontend frontend
 COPY samples samples
+RUN chmod -R a+rX .
 ENV FRONTEND_HOST=0.0.0.0 FRONTEND_PORT=5000 FRONTEND_DATA_DIR=/data/frontend
 USER 1000
 VOLUME ["/data"]
@@ -33,6 +35,7 @@ RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r
 COPY contracts contracts
 COPY lipsync_client lipsync_client
 COPY backend backend
+RUN chmod -R a+rX .
 ENV BACKEND_HOST=0.0.0.0 BACKEND_PORT=8000 BACKEND_DATA_DIR=/data/backend
 USER 1000
 VOLUME ["/data"]
@@ -58,6 +61,7 @@ FROM engines-${ACCELERATOR} AS gpu_service
 WORKDIR /app
 COPY contracts contracts
 COPY gpu_service gpu_service
+RUN chmod -R a+rX .
 ENV GPU_HOST=0.0.0.0 GPU_PORT=9000 GPU_DATA_DIR=/data/gpu GPU_WEIGHTS_DIR=/weights
 USER 1000
 VOLUME ["/data", "/weights"]
@@ -74,8 +78,9 @@ RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r
 COPY lipsync_client lipsync_client
 COPY backend backend
 COPY tools/__init__.py tools/processes.py tools/container.py tools/
+RUN chmod -R a+rX .
 ENV BACKEND_HOST=0.0.0.0 BACKEND_PORT=8000 BACKEND_DATA_DIR=/data/backend GPU_HOST=127.0.0.1
 USER 1000
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['BACKEND_PORT']), timeout=4); c.request('GET', '/health/ready'); assert c.getresponse().status == 200"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", "import http.client, os; asked = [(http.client.HTTPConnection('127.0.0.1', int(os.environ[port]), timeout=2), path) for port, path in (('BACKEND_PORT', '/health/live'), ('GPU_PORT', '/health'))]; [c.request('GET', path) for c, path in asked]; assert all(c.getresponse().status == 200 for c, _ in asked)"]
 CMD ["python", "-m", "tools.container"]

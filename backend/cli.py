@@ -11,7 +11,6 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from backend import generate_cli, ws_cli
@@ -50,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.examine(options))
     try:
         settings = Settings()
-    except ValidationError as error:
+    except ValueError as error:  # also where a secret's file can't be read
         print(settings_faults(error, "BACKEND_"), file=sys.stderr)  # noqa: T201
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")

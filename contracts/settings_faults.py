@@ -8,18 +8,21 @@ from pydantic.fields import FieldInfo
 
 from contracts.findings import Finding, fault, well
 from contracts.machine import where_set
+from contracts.secret_files import SECRETS_DIR
 
 _DOES_NOT_START = "The service that reads it does not start."
 S = TypeVar("S", bound=BaseModel)
 
 
-def settings_faults(error: ValidationError, prefix: str) -> str:
+def settings_faults(error: ValueError, prefix: str) -> str:
     """One line a fault, such as `BACKEND_PORT: Input should be less than or equal to 65535`.
 
     Args:
         error: What building the service's settings raised.
         prefix: How the names of the service's variables begin.
     """
+    if not isinstance(error, ValidationError):
+        return _unread(error)
     lines = []
     for each in error.errors(include_input=False, include_url=False):
         name = "".join(f"{prefix}{field}: ".upper() for field in each["loc"])
@@ -67,6 +70,23 @@ def look_at_settings(kind: type[S], prefix: str, open_fix: str = "") -> tuple[S,
                     "save .env as plain text in UTF-8",
                 )
             )
+        except ValueError as error:
+            if "_secrets_dir" in replaced:
+                raise
+            replaced["_secrets_dir"] = ()  # None would be the same folder again
+            fix = f"ls -l {SECRETS_DIR}   # each as text, readable for this user"
+            findings.append(fault("settings", _unread(error), _DOES_NOT_START, fix))
+
+
+def _unread(error: ValueError) -> str:
+    """Why a file with a setting can't be read."""
+    cause = error.__cause__ or error
+    if isinstance(cause, PermissionError):
+        return (
+            f"{cause.filename}: {cause.strerror}. Make it readable for the user that the service "
+            "runs as; a folder that only you may enter can guard it."
+        )
+    return f"{error}: {cause}"
 
 
 def _field(kind: type[BaseModel], place: tuple[int | str, ...], prefix: str) -> str:

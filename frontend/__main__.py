@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 import waitress
-from pydantic import ValidationError
 
 from contracts.settings_faults import settings_faults
 from frontend.app import create_app
@@ -40,7 +39,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         settings = Settings()
-    except ValidationError as error:
+    except ValueError as error:  # also where a secret's file can't be read
         print(settings_faults(error, "FRONTEND_"), file=sys.stderr)  # noqa: T201
         return 2
     server = create_server(settings)

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.examine(options))
     try:
         settings = Settings()
-    except ValidationError as error:
+    except ValueError as error:  # also where a secret's file can't be read
         _complain(settings_faults(error, "GPU_"))
         return 2
     try:

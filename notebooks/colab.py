@@ -9,17 +9,21 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, nullcontext, suppress
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, NamedTuple
 
+from contracts.machine import ask
 from contracts.packages import read_pins
 from notebooks.background import Background
 from tools.demo import multipart, problem
@@ -33,8 +37,16 @@ DRAIN_SECONDS = 40
 FRAMES = 50
 """Of the two seconds of samples/hello.flac, at 25 frames a second."""
 NGROK_AUTHTOKEN = "NGROK_AUTHTOKEN"
-KERNELS_OWN = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR_FORCE")
-"""Variables of a notebook's kernel that mean nothing, or harm, in another Python."""
+KERNELS_OWN = (
+    *("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR_FORCE"),
+    *("UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_PRERELEASE"),
+)
+"""Variables of a notebook's kernel that mean nothing, or harm, in another Python. By those of uv,
+Colab has it heed what Colab itself has installed."""
+CUDA_13_DRIVER = 580
+"""The oldest driver of NVIDIA for CUDA 13, which PyPI's build of PyTorch is for."""
+CUDA_12 = ("--torch-backend", "cu126")
+"""Has uv take PyTorch's own build for older drivers, such as Colab's 550."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -123,8 +135,10 @@ class Host:
         device = ", for the built-in engine alone,"
         if torch:
             print(f"Installing {TORCH}: with CUDA, some gigabytes", flush=True)
-            self._run([*install, TORCH], hint)
-            device = f" and {TORCH}, {self._device()},"
+            driver = _driver()
+            build = CUDA_12 if 0 < driver < CUDA_13_DRIVER else ()
+            self._run([*install, *build, TORCH], hint)
+            device = f" and {TORCH}, {self._device(driver)},"
         print(f"Done: {len(read_pins(lock))} locked packages{device} are in {environment}.")
 
     def read_secrets(self, ngrok: str = NGROK_AUTHTOKEN, token: str = "GPU_TOKEN") -> None:  # noqa: S107
@@ -164,9 +178,9 @@ class Host:
         if source == "address":
             self._weights(["fetch", name or "wav2lip_gan", "--url", place, *licence], hint)
         elif source != "none":
-            files = _uploaded() if source == "upload" else _files(place)
-            for file in files:
-                self._weights(["add", str(file), *named, *licence], hint)
+            with _uploaded() if source == "upload" else nullcontext(_files(place)) as files:
+                for file in files:
+                    self._weights(["add", str(file), *named, *licence], hint)
         self._weights(["verify"], "remove what has changed, and run this cell again.")
         what = "the built-in engine" if source == "none" else "the checkpoints"
         print(f"Done: {what} can be used.")
@@ -284,9 +298,11 @@ class Host:
     def _weights(self, arguments: Sequence[str], hint: str) -> None:
         self._run([self.python, "-m", "gpu_service", "weights", *arguments], hint)
 
-    def _device(self) -> str:
+    def _device(self, driver: int) -> str:
         code = "import torch; print(torch.cuda.is_available() and torch.cuda.get_device_name())"
         name = self._run([self.python, "-c", code], "run this cell again.", show=False)[-1]
+        if name == "False" and driver:
+            return f"for a CPU: it can't use the GPU that is there (driver {driver})"
         if name == "False":
             return "for a CPU: there is no GPU, choose one under Runtime > Change runtime type"
         return f"for {name}"
@@ -309,13 +325,21 @@ class Host:
                     if show:
                         print(line, flush=True)
         except (CalledProcessError, OSError) as error:
-            why = lines[-1] if lines else str(error)
-            raise StepFailed(why, hint) from None
+            raise StepFailed(lines[-1] if lines else str(error), hint) from None
         return lines
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in KERNELS_OWN}
         return kept | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "NO_COLOR": "1"}
+
+
+def _driver() -> int:
+    """The major version of NVIDIA's driver; 0 where there is no card, or it does not answer."""
+    with suppress(OSError):
+        answer = ask(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], 30)
+        if answer.status == 0 and (version := re.match(r"\d+", answer.out)):
+            return int(version[0])
+    return 0
 
 
 def _colab(name: str) -> Any:
@@ -330,9 +354,9 @@ def _secret(name: str) -> str:
     """The secret of this name; empty where there is none."""
     store = _colab("userdata")
     if store is None:
-        return os.environ.get(name, "")
+        return os.environ.get(name, "").strip()
     try:
-        return str(store.get(name) or "")
+        return str(store.get(name) or "").strip()
     except store.SecretNotFoundError:
         return ""
     except (store.NotebookAccessError, store.TimeoutException):
@@ -347,7 +371,11 @@ def _files(place: str) -> list[Path]:
     path = DRIVE / place if place.startswith("MyDrive") else Path(place).expanduser()
     drive = _colab("drive") if path.is_relative_to(DRIVE) else None
     if drive and not path.exists():
-        drive.mount(str(DRIVE))
+        try:
+            drive.mount(str(DRIVE))
+        except (ValueError, _colab("errors").Error) as error:
+            hint = "let this notebook use your Drive when it asks, and run this cell again."
+            raise StepFailed(f"Drive can't be reached: {error}", hint) from None
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in CHECKPOINTS)
@@ -359,9 +387,14 @@ def _files(place: str) -> list[Path]:
     return files
 
 
-def _uploaded() -> list[Path]:
-    """Files that the person chooses in the browser."""
+@contextmanager
+def _uploaded() -> Iterator[list[Path]]:
+    """Files that the person chooses in the browser, there until the block ends."""
     files = _colab("files")
     if files is None:
         raise StepFailed("only Colab can upload", "name the file, with `Drive or folder`.")
-    return [Path(name).resolve() for name in files.upload()]
+    # Colab saves where the kernel is, and under another name where one is taken; here none is.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        if not (names := list(files.upload())):
+            raise StepFailed("no file was chosen", "run this cell again, and choose one.")
+        yield [Path(name).resolve() for name in names]

@@ -30,7 +30,15 @@ def main() -> int:
     Returns:
         0 when it was told to, else the exit status of the service that ended, or 1.
     """
-    environment = with_tokens(os.environ)
+    try:
+        environment = with_tokens(os.environ)
+    except OSError as error:
+        print(
+            f"{error.filename}: {error.strerror}. What is mounted over /data must let this in: "
+            f"user {os.getuid()} must be able to write there.",
+            file=sys.stderr,
+        )
+        return 1
     if not os.environ.get("BACKEND_TOKEN") and "BACKEND_TOKEN" in environment:
         # The only way to whoever starts the container without options; it is told in no other log.
         print(

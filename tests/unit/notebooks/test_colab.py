@@ -1,6 +1,8 @@
+import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -8,7 +10,7 @@ import pytest
 
 from notebooks import colab
 from notebooks.colab import Host, StepFailed
-from tools.environment import ROOT
+from tools.environment import ROOT, TORCH
 
 
 class SecretNotFoundError(Exception):
@@ -93,6 +95,15 @@ def test_without_a_token_one_is_made(host: Host, store: dict[str, str]) -> None:
     assert host._secrets["GPU_TOKEN"] != first
 
 
+def test_spaces_that_were_pasted_along_are_no_part_of_a_secret(
+    host: Host, store: dict[str, str]
+) -> None:
+    store |= {"NGROK_AUTHTOKEN": "authtoken ", "GPU_TOKEN": " \n"}
+    host.read_secrets()
+    assert host._secrets["NGROK_AUTHTOKEN"] == "authtoken"
+    assert len(host._secrets["GPU_TOKEN"]) >= 32
+
+
 def test_a_secret_that_the_notebook_may_not_read_says_where_to_allow_it(
     host: Host, store: dict[str, str]
 ) -> None:
@@ -151,6 +162,23 @@ def test_a_place_without_checkpoints_is_said_so(host: Host, tmp_path: Path) -> N
             host.add_weights("Drive or folder", place, accepted=True)
 
 
+def test_drive_that_may_not_be_used_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colab_library: Callable[..., ModuleType]
+) -> None:
+    class MessageError(Exception):
+        pass
+
+    def mount(place: str) -> None:
+        raise refusal
+
+    monkeypatch.setattr(colab, "DRIVE", tmp_path / "drive")
+    colab_library("errors", Error=MessageError)
+    colab_library("drive", mount=mount)
+    for refusal in (MessageError("credential propagation was unsuccessful"), ValueError("failed")):
+        with pytest.raises(StepFailed, match=f"{refusal}\nWhat to do: let this notebook use"):
+            colab._files("MyDrive/weights")
+
+
 def test_every_checkpoint_of_a_folder_on_drive_is_found_once_drive_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colab_library: Callable[..., ModuleType]
 ) -> None:
@@ -168,9 +196,51 @@ def test_every_checkpoint_of_a_folder_on_drive_is_found_once_drive_is_there(
     assert [path.name for path in found] == ["s3fd.pth", "wav2lip.pth"]
 
 
-def test_uploads_are_colabs_alone(host: Host, colab_library: Callable[..., ModuleType]) -> None:
-    colab_library("files", upload=lambda: {"wav2lip.pth": b"..."})
-    assert colab._uploaded() == [Path("wav2lip.pth").resolve()]
+@pytest.fixture
+def commands(host: Host, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the host was to run; of a file that is installed, its name and content."""
+    run: list[list[str]] = []
+
+    def note(command: Sequence[str], hint: str, *, show: bool = True) -> list[str]:
+        del hint, show
+        file = Path(command[5]) if command[4] == "add" else None
+        run.append([file.name, file.read_text()] if file else list(command[4:]))
+        return []
+
+    monkeypatch.setattr(host, "_run", note)
+    return run
+
+
+def test_an_upload_is_installed_under_its_own_name_also_the_second_time(
+    host: Host,
+    commands: list[list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    colab_library: Callable[..., ModuleType],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wav2lip.pth").write_text("half of it")
+
+    def upload() -> dict[str, bytes]:
+        # Where the name is taken, Colab takes another, and tells the one or the other.
+        free = "wav2lip (1).pth" if Path("wav2lip.pth").exists() else "wav2lip.pth"
+        Path(free).write_text("the whole")
+        return {"wav2lip.pth": b"the whole"}
+
+    colab_library("files", upload=upload)
+    host.add_weights("upload", accepted=True)
+    assert commands == [["wav2lip.pth", "the whole"], ["verify"]]
+    assert Path.cwd() == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == ["wav2lip.pth"]
+
+
+def test_an_upload_that_was_called_off_is_no_success(
+    host: Host, commands: list[list[str]], colab_library: Callable[..., ModuleType]
+) -> None:
+    colab_library("files", upload=dict)
+    with pytest.raises(StepFailed, match="no file was chosen"):
+        host.add_weights("upload", accepted=True)
+    assert commands == []
 
 
 def test_elsewhere_an_upload_is_refused(host: Host) -> None:
@@ -193,6 +263,70 @@ def test_a_host_that_is_gone_is_no_mystery_to_the_self_test(host: Host) -> None:
     host.url = "http://127.0.0.1:9"
     with pytest.raises(StepFailed, match="does not answer"):
         host.self_test()
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a program with this name, a shell script, before all others."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def put(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return put
+
+
+def installed(folder: Path, programs: Callable[[str, str], None], cuda: str) -> list[str]:
+    """How uv was called, where PyTorch then says this of the card."""
+    (folder / "requirements").mkdir()
+    (folder / "requirements/gpu_service.txt").write_text("numpy==2.2.6\n")
+    (folder / ".venv-gpu/bin").mkdir(parents=True)
+    python = folder / ".venv-gpu/bin/python"
+    python.write_text(f"#!/bin/sh\necho '{cuda}'\n")
+    python.chmod(0o755)
+    programs("uv", f'echo "$UV_CONSTRAINT" "$@" >> {shlex.quote(str(folder / "calls"))}')
+    Host(folder).install()
+    return (folder / "calls").read_text().splitlines()
+
+
+def test_pytorch_is_the_build_that_the_cards_driver_can_run(
+    tmp_path: Path, programs: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs("nvidia-smi", "echo 550.54.15")
+    *_, call = installed(tmp_path, programs, "Tesla T4")
+    assert call.endswith(f"--torch-backend cu126 {TORCH}")
+    assert f"{TORCH}, for Tesla T4," in capsys.readouterr().out
+
+
+def test_for_a_new_driver_pytorch_is_pypis(
+    tmp_path: Path, programs: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs("nvidia-smi", "echo 580.65.06; echo 580.65.06")
+    *_, call = installed(tmp_path, programs, "False")
+    assert call.endswith(f":all: {TORCH}")
+    said = capsys.readouterr().out
+    assert "for a CPU: it can't use the GPU that is there (driver 580)" in said
+
+
+def test_without_a_card_it_says_where_to_get_one(
+    tmp_path: Path, programs: Callable[[str, str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs("nvidia-smi", "echo NVIDIA-SMI has failed; exit 9")
+    *_, call = installed(tmp_path, programs, "False")
+    assert call.endswith(f":all: {TORCH}")
+    assert "there is no GPU, choose one" in capsys.readouterr().out
+
+
+def test_what_colab_tells_uv_of_its_own_packages_is_not_heeded(
+    tmp_path: Path, programs: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CONSTRAINT", "/backend-container/containers/requirements.constraints")
+    calls = installed(tmp_path, programs, "False")
+    assert len(calls) == 2
+    assert not [call for call in calls if "/backend-container" in call]
 
 
 @pytest.mark.slow

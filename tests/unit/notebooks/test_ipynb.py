@@ -7,6 +7,7 @@ import sys
 
 import nbformat
 import pytest
+import yaml
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
@@ -60,9 +61,12 @@ def test_the_linter_reads_notebooks() -> None:
     assert {name for name in NAMES if f"notebooks/{name}" in listed} == set(NAMES)
 
 
-def test_a_commit_strips_outputs() -> None:
-    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    assert "id: nbstripout" in hooks
+def test_a_commit_strips_outputs_and_leaves_the_cells_their_names() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    (strip,) = [
+        hook for repo in hooks["repos"] for hook in repo["hooks"] if hook["id"] == "nbstripout"
+    ]
+    assert strip["args"] == ["--keep-id"], "it would number the cells, and refuse each commit"
 
 
 def test_every_step_of_the_host_is_called_by_a_cell() -> None:

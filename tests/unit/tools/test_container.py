@@ -52,6 +52,19 @@ def test_a_gpu_host_elsewhere_gets_no_token_of_the_one_beside() -> None:
     assert "BACKEND_GPU_TOKEN" not in made
 
 
+def test_data_that_cant_be_kept_end_the_container_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").touch()
+    monkeypatch.setenv("BACKEND_DATA_DIR", str(tmp_path / "data" / "backend"))
+    monkeypatch.delenv("BACKEND_TOKEN", raising=False)
+    monkeypatch.setattr(container, "supervise", lambda *_: pytest.fail("started"))
+    assert container.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith(str(tmp_path / "data"))
+    assert f"user {os.getuid()} must be able to write there" in said
+
+
 WAITS = "import signal; signal.signal(signal.SIGTERM, lambda *_: exit(0)); signal.pause()"
 ENDS = "exit(7)"
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,24 @@ def test_an_image_holds_its_own_folders_and_is_no_roots(image: str) -> None:
     assert stage.command()[:2] == ["python", "-m"]
 
 
+def test_health_checks_ask_each_service_and_no_gpu_host_beyond_the_container() -> None:
+    checks = {name: STAGES[name].health_check()[2] for name in IMAGES}
+    # That asks the hosts that were added, too, day and night: behind a tunnel each request counts.
+    assert not [name for name, check in checks.items() if "/health/ready" in check]
+    for service in ("BACKEND_PORT", "GPU_PORT"):
+        assert service in checks["lipsync-api"]
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_an_image_runs_can_be_read_however_private_the_checkout_is(image: str) -> None:
+    # Files keep the mode that they have outside, and become root's.
+    *_, last_copied, opened = [
+        each for each in STAGES[image].instructions if each.name == "COPY" or "chmod" in each.text
+    ]
+    assert last_copied.name == "COPY"
+    assert opened.text == "chmod -R a+rX ."
+
+
 @pytest.mark.parametrize("accelerator", ["none", "cpu", "cuda"])
 def test_every_package_is_locked_but_pytorch(accelerator: str) -> None:
     for stage in stages(DOCKERFILE, {"ACCELERATOR": accelerator}).values():
@@ -157,7 +176,11 @@ def test_the_readmes_lines_make_the_secrets_that_compose_reads(
     )
     (block,) = [each for each in blocks if "docker compose up" in each]
     making = "".join(line for line in block.splitlines(True) if not line.startswith("docker "))
-    subprocess.run(["/bin/sh", "-euc", making], cwd=tmp_path, check=True)
+    # However private a person keeps new files: services read these as another user.
+    subprocess.run(["/bin/sh", "-euc", f"umask 077; {making}"], cwd=tmp_path, check=True)
+    files = [tmp_path / secret["file"] for secret in compose["secrets"].values()]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o644}
+    assert {stat.S_IMODE(file.parent.stat().st_mode) for file in files} == {0o700}
     tokens = {
         (tmp_path / secret["file"]).read_text(encoding="ascii")
         for secret in compose["secrets"].values()

@@ -68,6 +68,7 @@ def test_the_unit_gives_renders_their_time_and_the_journal_no_token(unit: str) -
     assert float(service["TimeoutStopSec"]) > 30, "the render that runs has 30 s to end"
     assert service["ExecStart"].endswith(".venv/bin/python -m gpu_service serve")
     assert service["StandardOutput"].startswith("truncate:"), "the journal would hold the token"
+    assert service["StandardError"] == "journal", "else the log goes where the output goes"
     assert service["UMask"] == "0077"
 
 
