@@ -101,10 +101,11 @@ _WISHES: dict[str, Any] = {
     "online_elsewhere": [],
     "changing_address": False,
     "dumb": False,
+    "breaking_off": False,
 }
 """The account: its authtoken, how many agents run elsewhere, how many may run, its domains, which
-of them other agents hold. Whether each endpoint gets another address, and whether the agent's web
-API answers nothing but errors."""
+of them other agents hold. Whether each endpoint gets another address, whether the agent's web API
+answers nothing but errors, and whether its answers break off, once it has said that it is there."""
 
 
 def run_agent(folder: str) -> None:
@@ -217,7 +218,7 @@ class _WebApi(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(data[: len(data) // 2] if self.agent.wishes["breaking_off"] else data)
 
     def log_message(self, *args: object) -> None:
         pass

@@ -219,6 +219,22 @@ def test_an_agent_that_does_not_answer_once_is_not_given_up(
     assert [tunnel.fault() for _ in range(MAX_SILENT)][-1]
 
 
+def test_an_agent_whose_answers_break_off_is_one_that_does_not_answer(
+    agent: NgrokStandIn, opened: Opened
+) -> None:
+    tunnel = opened()
+    agent.want(breaking_off=True)
+    assert [bool(tunnel.fault()) for _ in range(MAX_SILENT)] == [False] * (MAX_SILENT - 1) + [True]
+
+
+def test_an_agent_that_breaks_off_while_it_opens_a_tunnel_is_ended_and_worth_another_try(
+    agent: NgrokStandIn, opened: Opened
+) -> None:
+    agent.want(breaking_off=True)
+    assert not refused(opened).final
+    assert agent.running() == []
+
+
 def num_open_files() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
