@@ -99,6 +99,15 @@ class Service:
         self.kill()
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process has not ended; one that nobody has waited for has."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     """Look again and again."""
     pause, deadline = threading.Event(), time.monotonic() + LONGEST_WAIT_SECONDS

@@ -77,6 +77,9 @@ class Ngrok:
                 raise self._translate(error) from None
         return NgrokTunnel(opened, agent, config, on_end, self._scrub)
 
+    def give_up(self) -> None:
+        """Nothing can be done: pyngrok waits for its agent, and ends it with this process."""
+
     @contextmanager
     def _config(self) -> Iterator[PyngrokConfig]:
         """How pyngrok is to start the agent; the file is read by the time the block ends."""

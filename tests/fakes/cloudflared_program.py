@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.processes import is_running
+
 
 class CloudflaredStandIn:
     """An installed stand-in, and what the test wants of it.
@@ -35,6 +37,10 @@ class CloudflaredStandIn:
         """Each start: its arguments and process id."""
         file = self.folder / "cloudflared.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def running(self) -> list[int]:
+        """Process ids of those that run."""
+        return [each["pid"] for each in self.starts() if is_running(each["pid"])]
 
     def crash(self) -> None:
         """Kill it."""

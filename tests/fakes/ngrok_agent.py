@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 import requests
 
+from tests.processes import is_running
+
 GOOD = "2abcGOODauthtoken_0123456789"
 DEV_DOMAIN = "lipsync-stand-in.ngrok-free.dev"
 FIRST_PORT = 4040
@@ -82,15 +84,7 @@ class NgrokStandIn:
 
     def running(self) -> list[int]:
         """Process ids of agents that run."""
-        return [each["pid"] for each in self.starts() if _is_running(each["pid"])]
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
+        return [each["pid"] for each in self.starts() if is_running(each["pid"])]
 
 
 _WISHES: dict[str, Any] = {
