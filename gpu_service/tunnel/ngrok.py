@@ -161,6 +161,7 @@ class NgrokTunnel:
         scrub: Callable[[str], str],
     ) -> None:
         self.url = (opened.public_url or "").rstrip("/")
+        self._uri = opened.uri
         self._agent, self._config = agent, config
         self._on_end, self._scrub = on_end, scrub
         self._num_silent = 0
@@ -184,7 +185,8 @@ class NgrokTunnel:
         """Give the address back, and end the agent."""
         if self._agent.proc.poll() is None:
             with suppress(*_UNANSWERED):
-                ngrok.disconnect(self.url, self._config)
+                # Not by disconnect: it makes an agent's configuration anew where there is none.
+                ngrok.api_request(f"{self._agent.api_url}{self._uri}", method="DELETE")
         ngrok.kill(self._config)
         self._reader.join(END_SECONDS)
 

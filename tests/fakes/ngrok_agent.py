@@ -64,6 +64,11 @@ class NgrokStandIn:
         file = self.folder / "posts.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def deleted(self) -> list[str]:
+        """The names of endpoints that it was told to end."""
+        file = self.folder / "deleted.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
     def ask(self, url: str, path: str, method: str = "GET", **request: Any) -> requests.Response:
         """A request to a public address, as if it were on the internet."""
         headers = {"Host": urlsplit(url).netloc, **request.pop("headers", {})}
@@ -205,6 +210,7 @@ class _WebApi(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         name = self.path.rpartition("/")[2]
+        _note(self.agent.folder / "deleted.jsonl", name)
         self._answer(204 if self.agent.endpoints.pop(name, None) else 404, None)
 
     def _answer(self, status: int, body: dict[str, Any] | None) -> None:
@@ -271,7 +277,7 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = False
 
 
-def _note(file: Path, entry: dict[str, Any]) -> None:
+def _note(file: Path, entry: dict[str, Any] | str) -> None:
     with file.open("a") as notes:
         notes.write(json.dumps(entry) + "\n")
 

@@ -100,6 +100,7 @@ def test_a_tunnel_that_is_closed_is_offline_and_its_agent_has_ended(
     (pid,) = agent.running()
     assert pid
     tunnel.close()
+    assert agent.deleted() == [NAME]
     assert agent.running() == []
     assert opened.ended.wait(30)
     assert tunnel.fault()
@@ -109,11 +110,14 @@ def test_a_tunnel_that_is_closed_is_offline_and_its_agent_has_ended(
 def test_the_authtoken_is_in_a_private_file_and_no_argument(
     agent: NgrokStandIn, opened: Opened
 ) -> None:
-    opened()
+    tunnel = opened()
     (start,) = agent.starts()
     assert GOOD not in " ".join(start["arguments"])
     assert start["mode"] == "0o600"
-    assert not Path(start["arguments"][-1]).exists()
+    file = Path(start["arguments"][-1])
+    assert not file.exists()
+    tunnel.close()
+    assert not file.parent.exists()
 
 
 @pytest.mark.parametrize(
