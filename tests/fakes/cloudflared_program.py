@@ -4,10 +4,11 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-from tests.processes import is_running
+from tests.processes import is_running, wait_while_wanted
 
 
 class CloudflaredStandIn:
@@ -61,7 +62,7 @@ def run(folder: str) -> None:
         _say("INF +-------------------------------------+")
         _say(f"INF |  https://{name}.trycloudflare.com  |")
         _say("INF Registered tunnel connection connIndex=0")
-    signal.pause()
+    wait_while_wanted(threading.Event())
 
 
 def _say(line: str) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tests.processes import is_running
+from tests.processes import is_running, wait_while_wanted
 
 GOOD = "2abcGOODauthtoken_0123456789"
 DEV_DOMAIN = "lipsync-stand-in.ngrok-free.dev"
@@ -154,7 +154,7 @@ class _Agent:
             ended.set()
 
         signal.signal(signal.SIGTERM, end)
-        ended.wait()
+        wait_while_wanted(ended)
 
     def _refusal(self, token: str) -> str:
         wishes = self.wishes
