@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Final
 
@@ -43,6 +44,7 @@ class Server(uvicorn.Server):
         self._on_listening = on_listening
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._asked = False
         self.forced = False
         """Whether it was asked a second time, and has ended with work undone."""
@@ -65,17 +67,24 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came. It is not kept, to be raised again: a host that drained ended well."""
         del sig, frame
-        self.ask_to_end()
+        if self._loop and self._asked:
+            self.forced = self.should_exit = self.force_exit = True
+            with suppress(RuntimeError):  # it has ended meanwhile
+                self._loop.call_soon_threadsafe(self._end_at_once)
+        else:
+            self.ask_to_end()
 
     def ask_to_end(self) -> None:
-        """Stop; any thread may ask."""
+        """Stop once all has been drained; any thread may ask, and any number of times."""
         if self._loop is None:
             self.should_exit = True
-        elif self._asked:
-            self.forced = self.should_exit = self.force_exit = True
-        else:
+        elif not self._asked:
             self._asked = True
             self._loop.call_soon_threadsafe(self._begin_to_drain)
+
+    def _end_at_once(self) -> None:
+        if self._ending:
+            self._ending.cancel()
 
     def _begin_to_drain(self) -> None:
         self._draining = asyncio.create_task(self._drain())
@@ -92,9 +101,12 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End, once every caller has been told."""
+        """End, once every caller has been told and every render's thread has ended."""
         self._renders.stop()
-        await super().shutdown(sockets)
+        self._ending = asyncio.create_task(super().shutdown(sockets))
+        await asyncio.wait([self._ending])
+        if not self._ending.cancelled():
+            self._ending.result()
 
 
 def _address(listener: socket.socket) -> str:

@@ -192,7 +192,11 @@ class Uploads:
                     hint="Ask by GET how much has arrived, and send from there.",
                 )
             file.used_at = self._clock()
-            yield
+            try:
+                yield
+            except BaseException:
+                file.writer = None  # nobody sends it any more, so it may make room
+                raise
 
     @contextmanager
     def reading(self, sha256: str) -> Iterator[Path | None]:
@@ -234,7 +238,8 @@ class Uploads:
     def remove_leftovers(self) -> None:
         """Remove the folders of hosts that were killed."""
         for folder in self._parent.glob("*/"):
-            with suppress(Busy), alone(folder.with_suffix(".lock"), "the folder"):
+            # Those of another user can't be removed, which is no reason not to serve.
+            with suppress(Busy, OSError), alone(folder.with_suffix(".lock"), "the folder"):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -274,10 +279,12 @@ class Uploads:
         if self._folder is None:
             folder = self._parent / uuid.uuid4().hex
             self._parent.mkdir(parents=True, exist_ok=True)
-            # Held while this process lives, so that no other host takes it for a leftover.
-            self._own.enter_context(alone(folder.with_suffix(".lock"), "the folder"))
-            folder.mkdir(mode=0o700)
-            self._own.callback(shutil.rmtree, folder, ignore_errors=True)
+            with ExitStack() as own:
+                # Held while this process lives, so that no other host takes it for a leftover.
+                own.enter_context(alone(folder.with_suffix(".lock"), "the folder"))
+                folder.mkdir(mode=0o700)
+                own.callback(shutil.rmtree, folder, ignore_errors=True)
+                self._own = own.pop_all()
             self._folder = folder
         return self._folder
 

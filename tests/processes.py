@@ -99,6 +99,22 @@ class Service:
         self.kill()
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process has not ended; one that nobody has waited for has."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_while_wanted(ended: threading.Event) -> None:
+    """Wait for the event, or, so that a failed test leaves nothing, for the parent's death."""
+    parent = os.getppid()
+    while os.getppid() == parent and not ended.wait(0.5):
+        pass
+
+
 def wait_until(condition: Callable[[], object]) -> None:
     """Look again and again."""
     pause, deadline = threading.Event(), time.monotonic() + LONGEST_WAIT_SECONDS

@@ -185,9 +185,11 @@ class Renders:
             self._stop(run, _stopping())
 
     async def close(self) -> None:
-        """Stop every render and wait for its thread."""
+        """Stop every render and wait for its end; who cancels that waits for none."""
         self.stop()
-        await asyncio.to_thread(self._threads.shutdown)
+        for run in list(self._running):
+            await run.ended()
+        self._threads.shutdown(wait=False)
 
     def _go_on(self) -> None:
         """Begin with those whose turn it is, and tell the others how many are before them."""

@@ -46,3 +46,9 @@ class Opener(Protocol):
         Raises:
             Unopened: It can't be opened.
         """
+
+    def give_up(self) -> None:
+        """Open none any more; one that is being opened need not be waited for. Any thread may ask.
+
+        What is left of that one ends with this process at the latest.
+        """

@@ -48,6 +48,8 @@ class Cloudflared:
 
     def __init__(self, program: str, start_seconds: float = START_SECONDS) -> None:
         self._program, self._start_seconds = program, start_seconds
+        self._opening: CloudflaredTunnel | None = None
+        self._given_up = False
 
     def __call__(self, upstream: str, on_end: Callable[[], None]) -> "CloudflaredTunnel":
         """A tunnel from a new public address to `upstream`.
@@ -65,6 +67,9 @@ class Cloudflared:
                 ),
                 final=True,
             ) from error
+        self._opening = tunnel
+        if self._given_up:
+            tunnel.close()
         if tunnel.wait_for_address(self._start_seconds):
             return tunnel
         tunnel.close()
@@ -76,6 +81,12 @@ class Cloudflared:
             ),
             final=False,
         )
+
+    def give_up(self) -> None:
+        """Open none any more: the program, which would outlive this one, is ended."""
+        self._given_up = True
+        if self._opening:
+            self._opening.close()
 
 
 class CloudflaredTunnel:

@@ -60,6 +60,7 @@ class TunnelKeeper:
         """Give the tunnel back."""
         self._closing.set()
         self._news.set()
+        self._open.give_up()
         if self._thread:
             self._thread.join(CLOSE_SECONDS)
 
@@ -68,6 +69,8 @@ class TunnelKeeper:
             try:
                 tunnel = self._open(upstream, self._news.set)
             except Unopened as unopened:
+                if self._closing.is_set():
+                    return
                 if unopened.final and not self._address:
                     self._on_failure(unopened.error)
                     return

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -40,7 +41,9 @@ MAX_SILENT: Final = 3
 END_SECONDS: Final = 5.0
 _CODE: Final = re.compile(r"ERR_NGROK_\d+")
 _SECRET: Final = re.compile(r"(?i)(authtoken:?\s+)\S+")
-_UNANSWERED: Final = (PyngrokError, OSError, ValueError)
+_BROKEN_OFF: Final = (ConnectionError, HTTPException, ValueError)
+"""What pyngrok lets through where the agent dies in the middle of an answer."""
+_UNANSWERED: Final = (PyngrokError, OSError, *_BROKEN_OFF)
 
 
 class Ngrok:
@@ -67,12 +70,15 @@ class Ngrok:
             try:
                 opened = ngrok.connect(upstream, name=NAME, pyngrok_config=config, **options)
                 agent = ngrok.get_ngrok_process(config)
-            except (PyngrokError, OSError, YAMLError) as error:
+            except (*_UNANSWERED, YAMLError) as error:
                 ngrok.kill(config)
                 _close_pipe(error)
                 # Not from the error: it holds what the agent said, the authtoken among it.
                 raise self._translate(error) from None
         return NgrokTunnel(opened, agent, config, on_end, self._scrub)
+
+    def give_up(self) -> None:
+        """Nothing can be done: pyngrok waits for its agent, and ends it with this process."""
 
     @contextmanager
     def _config(self) -> Iterator[PyngrokConfig]:
@@ -107,6 +113,14 @@ class Ngrok:
                     "the file; or start with --tunnel none.",
                 ),
                 final=True,
+            )
+        if isinstance(error, _BROKEN_OFF):
+            return Unopened(
+                TunnelFailed(
+                    f"ngrok's agent broke off: {_shortened(self._scrub(str(error)))}",
+                    hint="It is tried again. If that stays, update the agent: ngrok update.",
+                ),
+                final=False,
             )
         if not isinstance(error, PyngrokError):
             return Unopened(
@@ -147,6 +161,7 @@ class NgrokTunnel:
         scrub: Callable[[str], str],
     ) -> None:
         self.url = (opened.public_url or "").rstrip("/")
+        self._uri = opened.uri
         self._agent, self._config = agent, config
         self._on_end, self._scrub = on_end, scrub
         self._num_silent = 0
@@ -170,7 +185,8 @@ class NgrokTunnel:
         """Give the address back, and end the agent."""
         if self._agent.proc.poll() is None:
             with suppress(*_UNANSWERED):
-                ngrok.disconnect(self.url, self._config)
+                # Not by disconnect: it makes an agent's configuration anew where there is none.
+                ngrok.api_request(f"{self._agent.api_url}{self._uri}", method="DELETE")
         ngrok.kill(self._config)
         self._reader.join(END_SECONDS)
 

@@ -267,3 +267,19 @@ def test_behind_cloudflared_the_block_names_its_address(hosts: list[Host], tmp_p
     program.crash()
     wait_until(lambda: "https://others.trycloudflare.com" in host.said())
     assert host.end() == 0
+    assert program.running() == []
+
+
+def test_a_host_that_is_stopped_while_its_tunnel_opens_leaves_no_program_behind(
+    hosts: list[Host], tmp_path: Path
+) -> None:
+    program = CloudflaredStandIn(tmp_path)
+    program.want("silent")
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    hosts.append(host := Host(tmp_path, "--tunnel", "cloudflared", PATH=path))
+    wait_until(program.running)
+    assert host.end() == 0
+    left = program.running()
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []

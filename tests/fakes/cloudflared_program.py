@@ -4,8 +4,11 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
+
+from tests.processes import is_running, wait_while_wanted
 
 
 class CloudflaredStandIn:
@@ -36,6 +39,10 @@ class CloudflaredStandIn:
         file = self.folder / "cloudflared.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def running(self) -> list[int]:
+        """Process ids of those that run."""
+        return [each["pid"] for each in self.starts() if is_running(each["pid"])]
+
     def crash(self) -> None:
         """Kill it."""
         os.kill(self.starts()[-1]["pid"], signal.SIGKILL)
@@ -55,7 +62,7 @@ def run(folder: str) -> None:
         _say("INF +-------------------------------------+")
         _say(f"INF |  https://{name}.trycloudflare.com  |")
         _say("INF Registered tunnel connection connIndex=0")
-    signal.pause()
+    wait_while_wanted(threading.Event())
 
 
 def _say(line: str) -> None:

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 import requests
 
+from tests.processes import is_running, wait_while_wanted
+
 GOOD = "2abcGOODauthtoken_0123456789"
 DEV_DOMAIN = "lipsync-stand-in.ngrok-free.dev"
 FIRST_PORT = 4040
@@ -62,6 +64,11 @@ class NgrokStandIn:
         file = self.folder / "posts.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def deleted(self) -> list[str]:
+        """The names of endpoints that it was told to end."""
+        file = self.folder / "deleted.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
     def ask(self, url: str, path: str, method: str = "GET", **request: Any) -> requests.Response:
         """A request to a public address, as if it were on the internet."""
         headers = {"Host": urlsplit(url).netloc, **request.pop("headers", {})}
@@ -82,15 +89,7 @@ class NgrokStandIn:
 
     def running(self) -> list[int]:
         """Process ids of agents that run."""
-        return [each["pid"] for each in self.starts() if _is_running(each["pid"])]
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
+        return [each["pid"] for each in self.starts() if is_running(each["pid"])]
 
 
 _WISHES: dict[str, Any] = {
@@ -101,10 +100,11 @@ _WISHES: dict[str, Any] = {
     "online_elsewhere": [],
     "changing_address": False,
     "dumb": False,
+    "breaking_off": False,
 }
 """The account: its authtoken, how many agents run elsewhere, how many may run, its domains, which
-of them other agents hold. Whether each endpoint gets another address, and whether the agent's web
-API answers nothing but errors."""
+of them other agents hold. Whether each endpoint gets another address, whether the agent's web API
+answers nothing but errors, and whether its answers break off, once it has said that it is there."""
 
 
 def run_agent(folder: str) -> None:
@@ -154,7 +154,7 @@ class _Agent:
             ended.set()
 
         signal.signal(signal.SIGTERM, end)
-        ended.wait()
+        wait_while_wanted(ended)
 
     def _refusal(self, token: str) -> str:
         wishes = self.wishes
@@ -210,6 +210,7 @@ class _WebApi(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         name = self.path.rpartition("/")[2]
+        _note(self.agent.folder / "deleted.jsonl", name)
         self._answer(204 if self.agent.endpoints.pop(name, None) else 404, None)
 
     def _answer(self, status: int, body: dict[str, Any] | None) -> None:
@@ -217,7 +218,7 @@ class _WebApi(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(data[: len(data) // 2] if self.agent.wishes["breaking_off"] else data)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -276,7 +277,7 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = False
 
 
-def _note(file: Path, entry: dict[str, Any]) -> None:
+def _note(file: Path, entry: dict[str, Any] | str) -> None:
     with file.open("a") as notes:
         notes.write(json.dumps(entry) + "\n")
 

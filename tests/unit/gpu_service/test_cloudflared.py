@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from contracts.errors import TunnelFailed
 from gpu_service.tunnel.base import Unopened
 from gpu_service.tunnel.cloudflared import Cloudflared, CloudflaredTunnel, find_cloudflared
 from tests.fakes.cloudflared_program import CloudflaredStandIn
+from tests.processes import LONGEST_WAIT_SECONDS, wait_until
 
 UPSTREAM = "http://127.0.0.1:9000"
 
@@ -77,6 +79,21 @@ def test_a_program_that_names_no_address_is_ended(
     with pytest.raises(Unopened):
         opened(start_seconds=0.01)
     assert opened.ended.is_set()
+
+
+def test_what_is_given_up_is_ended_at_once_whenever_that_is(
+    program: CloudflaredStandIn,
+) -> None:
+    program.want("silent")
+    open_tunnel, ended = Cloudflared(find_cloudflared()), threading.Event()
+    with ThreadPoolExecutor() as threads:
+        opening = threads.submit(open_tunnel, UPSTREAM, ended.set)
+        wait_until(program.running)
+        open_tunnel.give_up()
+        assert isinstance(opening.exception(LONGEST_WAIT_SECONDS), Unopened)
+    with pytest.raises(Unopened):
+        open_tunnel(UPSTREAM, ended.set)
+    assert program.running() == []
 
 
 def test_a_program_that_is_none_is_said_plainly(

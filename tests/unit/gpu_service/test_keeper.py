@@ -10,6 +10,7 @@ import pytest
 from contracts.errors import TunnelFailed
 from gpu_service.tunnel.base import Unopened
 from gpu_service.tunnel.keeper import TunnelKeeper
+from tests.processes import wait_until
 
 UPSTREAM = "http://127.0.0.1:9000"
 LONGEST_WAIT_SECONDS = 30
@@ -52,6 +53,9 @@ class Opener:
         self.opened.put(tunnel)
         return tunnel
 
+    def give_up(self) -> None:
+        self.next.put(refusal(final=True))
+
 
 class Kept:
     """A keeper and what it tells."""
@@ -88,7 +92,6 @@ def refusal(*, final: bool) -> Unopened:
 def kept() -> Iterator[Kept]:
     each = Kept()
     yield each
-    each.open.next.put(refusal(final=True))  # whoever still waits for one goes on
     each.keeper.close()
 
 
@@ -158,6 +161,14 @@ def test_pauses_grow_and_have_a_limit(kept: Kept, monkeypatch: pytest.MonkeyPatc
     kept.start(*[refusal(final=False)] * 9, "https://one.example")
     assert kept.address() == "https://one.example"
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_keeper_that_is_closed_waits_for_no_tunnel_and_tells_of_no_failure(kept: Kept) -> None:
+    kept.start()
+    wait_until(lambda: kept.open.upstreams)
+    kept.keeper.close()
+    assert kept.failures.empty()
+    assert kept.addresses.empty()
 
 
 def test_a_keeper_that_never_began_ends() -> None:

@@ -100,6 +100,7 @@ def test_a_tunnel_that_is_closed_is_offline_and_its_agent_has_ended(
     (pid,) = agent.running()
     assert pid
     tunnel.close()
+    assert agent.deleted() == [NAME]
     assert agent.running() == []
     assert opened.ended.wait(30)
     assert tunnel.fault()
@@ -109,11 +110,14 @@ def test_a_tunnel_that_is_closed_is_offline_and_its_agent_has_ended(
 def test_the_authtoken_is_in_a_private_file_and_no_argument(
     agent: NgrokStandIn, opened: Opened
 ) -> None:
-    opened()
+    tunnel = opened()
     (start,) = agent.starts()
     assert GOOD not in " ".join(start["arguments"])
     assert start["mode"] == "0o600"
-    assert not Path(start["arguments"][-1]).exists()
+    file = Path(start["arguments"][-1])
+    assert not file.exists()
+    tunnel.close()
+    assert not file.parent.exists()
 
 
 @pytest.mark.parametrize(
@@ -217,6 +221,22 @@ def test_an_agent_that_does_not_answer_once_is_not_given_up(
         assert tunnel.fault() == ""
     agent.want(dumb=True)
     assert [tunnel.fault() for _ in range(MAX_SILENT)][-1]
+
+
+def test_an_agent_whose_answers_break_off_is_one_that_does_not_answer(
+    agent: NgrokStandIn, opened: Opened
+) -> None:
+    tunnel = opened()
+    agent.want(breaking_off=True)
+    assert [bool(tunnel.fault()) for _ in range(MAX_SILENT)] == [False] * (MAX_SILENT - 1) + [True]
+
+
+def test_an_agent_that_breaks_off_while_it_opens_a_tunnel_is_ended_and_worth_another_try(
+    agent: NgrokStandIn, opened: Opened
+) -> None:
+    agent.want(breaking_off=True)
+    assert not refused(opened).final
+    assert agent.running() == []
 
 
 def num_open_files() -> int:

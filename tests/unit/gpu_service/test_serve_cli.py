@@ -205,6 +205,8 @@ class Ready:
     def close(self) -> None:
         pass
 
+    give_up = close
+
 
 @pytest.mark.parametrize("in_environment", [True, False])
 def test_behind_a_tunnel_the_block_says_all_that_is_needed(

@@ -1,5 +1,6 @@
 """A host that is asked to stop while it renders."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +48,10 @@ def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Running]
 
 def last(records: Future[list[Framed]]) -> object:
     return records.result(TIMEOUT)[-1].record
+
+
+def render_threads() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name.startswith("render")]
 
 
 def test_a_host_that_renders_nothing_stops_at_once(running: Running) -> None:
@@ -103,3 +108,32 @@ def test_asked_a_second_time_it_waits_for_nothing(running: Running) -> None:
     assert running.server.forced
     running.engine.gate.set()
     assert render.exception(TIMEOUT)
+
+
+def test_what_ends_it_from_within_while_it_drains_does_not_force_it(running: Running) -> None:
+    render = running.render()
+    assert running.engine.reached.wait(TIMEOUT)
+    running.ask_to_stop()
+    wait_until(lambda: health(running.url)["draining"])
+    running.server.ask_to_end()
+    running.engine.gate.set()
+    assert isinstance(last(render), EndRecord)
+    assert running.ended()
+    assert not running.server.forced
+
+
+@pytest.mark.parametrize("running", [0.0], indirect=True)
+def test_asked_a_second_time_it_does_not_wait_for_an_engine_that_hangs(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_service.server.SEND_SECONDS", 0)
+    others = set(threading.enumerate())
+    render = running.render()
+    assert running.engine.reached.wait(TIMEOUT)
+    running.ask_to_stop()
+    assert render.exception(TIMEOUT)
+    (still_renders,) = (each for each in render_threads() if each not in others)
+    running.ask_to_stop()
+    assert running.ended()
+    assert still_renders.is_alive()
+    assert running.server.forced

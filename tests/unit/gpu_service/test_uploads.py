@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import uuid
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_a_part_that_is_longer_than_announced_is_refused(uploads: Uploads) -> No
     part.write(data[:10])
     with pytest.raises(InvalidInput, match="more bytes"):
         part.write(data[10:11])
-    assert part.end().received == 10
+    assert uploads.view(name(data)).received == 10
 
 
 def test_nothing_is_kept_of_what_is_not_what_its_hash_says(
@@ -250,6 +251,16 @@ def test_neither_what_a_render_reads_nor_what_is_being_sent_makes_room(
     assert send(uploads, another).complete
 
 
+def test_a_file_whose_sending_failed_makes_room(uploads: Uploads) -> None:
+    failed, whole, another = content(1), content(2), content(3)
+    part = begin(uploads, failed, last=9)
+    with pytest.raises(InvalidInput):
+        part.write(failed)
+    send(uploads, whole)
+    assert send(uploads, another).complete
+    assert not here(uploads, failed)
+
+
 def test_files_that_are_announced_together_stay_within_the_budget(
     uploads: Uploads, tmp_path: Path
 ) -> None:
@@ -272,11 +283,32 @@ def test_a_folder_that_cannot_be_written_is_told_as_such(tmp_path: Path) -> None
     assert "GPU_DATA_DIR" in refused.value.hint
 
 
+def test_a_folder_that_cannot_be_made_leaves_no_lock_behind(
+    uploads: Uploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_service.uploads.uuid.uuid4", lambda: uuid.UUID(int=0))
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / uuid.UUID(int=0).hex).write_bytes(b"")
+    with pytest.raises(Busy, match="can't keep the file"):
+        begin(uploads, content(1))
+    assert list(tmp_path.rglob("*.lock")) == []
+
+
 def test_the_end_of_the_host_takes_all_with_it(uploads: Uploads, tmp_path: Path) -> None:
     send(uploads, content(1))
     uploads.close()
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == []
     assert not here(uploads, content(1))
+
+
+def test_what_a_host_of_another_user_left_stays_and_keeps_nobody_from_serving(
+    uploads: Uploads, tmp_path: Path
+) -> None:
+    (tmp_path / "media" / "0123").mkdir(parents=True)
+    (tmp_path / "media" / "0123.lock").mkdir()  # can't be opened, as a file of root's can't
+    uploads.remove_leftovers()
+    assert send(uploads, content(1)).complete
+    uploads.close()
 
 
 def test_what_a_killed_host_left_goes_and_what_another_one_has_stays(
