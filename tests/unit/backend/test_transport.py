@@ -55,7 +55,7 @@ def test_the_hosts_version_is_known_to_who_asks_it(header, version):
     said = answer(HEALTH, Content_Type="application/json", **header)
     with scripted(said) as server, line_to(server.url, "") as line:
         line.ask("GET", "/health")
-        assert line.api == version
+        assert line.peer.api == version
 
 
 def test_what_passes_is_counted_to_the_byte_and_told_once_an_answer():
