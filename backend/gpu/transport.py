@@ -1,9 +1,11 @@
 """HTTP to a GPU host: connections that can be cut, and what goes wrong on them as our errors."""
 
+import errno
 import http.client
 import io
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -144,7 +146,12 @@ def _pools(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
             wire.sending(self.sock)
             if isinstance(data, bytes | bytearray | memoryview):  # as urllib3 sends all of it
                 wire.count.sent(len(data))
-            super().send(data)
+            try:
+                super().send(data)
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                # How a connection that breaks while it is written to shows itself under TLS; as an
+                # error of TLS it would pass for a host that can't be reached at all.
+                raise ConnectionResetError(errno.ECONNRESET, "the connection broke") from error
 
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
             sock = self.sock  # let go of when the answer is the connection's last

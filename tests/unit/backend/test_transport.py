@@ -1,13 +1,16 @@
 """What every request carries, how versions are compared, and what is counted."""
 
+import io
+
 import pytest
 
 from backend.gpu.client import GpuClient
 from backend.gpu.traffic import Traffic
 from backend.gpu.transport import line_to
-from contracts.errors import NoGpuHost, VersionMismatch
+from contracts.errors import GpuAnswerBroken, NoGpuHost, VersionMismatch
 from contracts.versions import API_HEADER, API_VERSION, FIRST_VERSION, ApiVersion
 from tests.fakes.scripted_server import answer, chunked, scripted
+from tests.fakes.tls import AnonymousWire, tls_server
 
 HEALTH = '{"engines_ready": []}'
 NEWER = f"{API_VERSION.major + 1}.0"
@@ -79,3 +82,17 @@ def test_what_failed_is_counted_too():
         GpuClient(server.url, "", 5, meter=told.append).engines()
     assert [each.requests for each in told] == [1]
     assert told[0].received_bytes > 0
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_an_upload_over_tls_that_is_cut_is_a_broken_connection_not_a_host_that_is_away():
+    def take_some(connection):
+        for _ in range(50):
+            connection.recv(16_384)
+
+    with (
+        tls_server(take_some) as url,
+        line_to(url, "", AnonymousWire(10.0)) as line,
+        pytest.raises(GpuAnswerBroken),
+    ):
+        line.ask("PUT", "/media/x", data=io.BytesIO(bytes(20_000_000)), verify=False)
