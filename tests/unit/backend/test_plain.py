@@ -272,6 +272,7 @@ def test_a_plain_host_is_told_from_others():
         answer("", "405 Method Not Allowed"),
         answer("", "405 Method Not Allowed", Allow="PUT, DELETE"),
         answer("", "302 Found", Location="/run-wav2lip/"),
+        answer("", "405 Method Not Allowed", Allow="POST", LipSync_Api="1.1"),
     ],
 )
 def test_other_applications_are_no_plain_hosts(said):
