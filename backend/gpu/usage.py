@@ -130,15 +130,15 @@ class Usage:
         with self._database.writing() as session:
             if _changed(session, statement):
                 return True
-            if session.get(UsageRow, (url, key["month"])) is not None:
-                return False
-            try:
-                with session.begin_nested():
-                    session.add(
-                        UsageRow(**key, requests=0, sent_bytes=0, received_bytes=0, questions=0)
-                    )
-            except IntegrityError:
-                log.debug("another backend has made the row")
+            if session.get(UsageRow, (url, key["month"])) is None:
+                try:
+                    with session.begin_nested():
+                        session.add(
+                            UsageRow(**key, requests=0, sent_bytes=0, received_bytes=0, questions=0)
+                        )
+                except IntegrityError:
+                    log.debug("another backend has made the row")
+            # Also where there is one by now: another backend may have made it in this moment.
             return _changed(session, statement)
 
 
