@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -49,6 +50,10 @@ from contracts.versions import (
 )
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""All answers of a GPU host are shorter, but for records and videos."""
+ANSWER_SECONDS = 30.0
+"""Nor do they take so long, once they have begun."""
 _BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
 _GOOD = (requests.codes.ok, requests.codes.no_content)
 _ELSEWHERE = (NotFound.code, MethodNotAllowed.code, OriginRefused.code)
@@ -284,16 +289,22 @@ class Line:
             try:
                 web_page = answer.headers.get("Content-Type", "").startswith("text/html")
                 is_good = answer.status_code in _GOOD and not web_page
-                said = b"" if is_good else _beginning(answer)
+                said = b"" if is_good else _beginning(answer, READ_BYTES)[0]
                 fault = tunnel_fault(answer.status_code, answer.headers, said, self.url)
                 if fault is not None:
                     raise fault
                 if is_good and not stream:
-                    answer.content  # noqa: B018 - reads it
+                    answer._content = self._whole(answer)  # what `content` gives
             except BaseException:
                 answer.close()
                 raise
         return answer, said
+
+    def _whole(self, answer: requests.Response) -> bytes:
+        body, ended = _beginning(answer, MAX_ANSWER_BYTES)
+        if not ended:
+            raise no_gpu_host(self.url)
+        return body
 
     def settle(self) -> None:
         """Tell the meter what has passed since it was told last."""
@@ -340,13 +351,15 @@ def line_to(
             line.settle()
 
 
-def _beginning(answer: requests.Response) -> bytes:
+def _beginning(answer: requests.Response, most: int) -> tuple[bytes, bool]:
+    """A body, or what came of it before that was too much or took too long; whether it ended."""
     said = b""
+    until = time.monotonic() + ANSWER_SECONDS
     for chunk in answer.iter_content(READ_BYTES):
         said += chunk
-        if len(said) >= READ_BYTES:
-            break
-    return said
+        if len(said) >= most or time.monotonic() > until:
+            return said, False
+    return said, True
 
 
 def _error(answer: requests.Response, said: bytes, url: str) -> LipSyncError:

@@ -1,9 +1,11 @@
 """What every request carries, how versions are compared, and what is counted."""
 
 import io
+import itertools
 
 import pytest
 
+from backend.gpu import transport
 from backend.gpu.client import GpuClient
 from backend.gpu.traffic import Traffic
 from backend.gpu.transport import line_to
@@ -96,3 +98,21 @@ def test_an_upload_over_tls_that_is_cut_is_a_broken_connection_not_a_host_that_i
         pytest.raises(GpuAnswerBroken),
     ):
         line.ask("PUT", "/media/x", data=io.BytesIO(bytes(20_000_000)), verify=False)
+
+
+def test_an_answer_without_end_is_none_of_a_gpu_host(monkeypatch):
+    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 3)
+    with (
+        scripted(answer(HEALTH, Content_Type="application/json")) as server,
+        pytest.raises(NoGpuHost),
+    ):
+        health(server)
+
+
+def test_an_answer_that_trickles_on_and_on_is_none_of_a_gpu_host(monkeypatch):
+    seconds = itertools.count(0, 20.0)
+    monkeypatch.setattr(transport.time, "monotonic", lambda: next(seconds))
+    said = chunked(HEALTH, *[" "] * 9, whole=True)
+    said = said.replace(b"Transfer", b"Content-Type: application/json\r\nTransfer", 1)
+    with scripted(said) as server, pytest.raises(NoGpuHost):
+        health(server)
