@@ -344,6 +344,15 @@ def test_who_waits_for_another_upload_hears_how_far_it_is_and_can_be_stopped(mon
         pass
 
 
+def test_who_waited_for_another_upload_is_patient_anew(tmp_path):
+    face, transfers, signs = tmp_path / "face", Transfers(), []
+    face.write_bytes(FACE)
+    transfers.note(NAME)  # the other one has ended
+    mine = uploads.Uploads(None, transfers, Stop(), 1.0, lambda: signs.append("alive"))
+    mine.send(face, NAME, lambda _: None)
+    assert signs == ["alive"]
+
+
 def test_another_backend_that_sends_the_same_file_is_no_fault(studio, host, tunnel):
     host.media.gate = threading.Event()
 
