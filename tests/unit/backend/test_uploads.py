@@ -255,10 +255,10 @@ def test_an_upload_may_stand_still_for_as_long_as_an_answer(host):
 
 
 def test_bytes_that_move_are_life_though_no_answer_comes(tmp_path, host, monkeypatch):
-    # Three seconds in all, of which none passes without a byte that leaves.
+    # Five seconds in all, of which none passes without a byte that leaves.
     monkeypatch.setattr(uploads, "UPLOAD_PATIENCE", 1)
-    with tunnel_to(host.url, bytes_per_second=1_000_000) as tunnel:
-        studio = Studio(tmp_path, tunnel.url, stall_seconds=1.0)
+    with tunnel_to(host.url, bytes_per_second=600_000) as tunnel:
+        studio = Studio(tmp_path, tunnel.url, stall_seconds=4.0)
         assert num_lost(studio.render()) == 0
 
 
