@@ -481,6 +481,8 @@ class TunnelFailed(GpuUnreachable):
     code = "TUNNEL_FAILED"
     title = "Only the GPU host's tunnel answers"
     default_hint = "Look at the terminal or notebook that runs the GPU host."
+    midway: bool = False
+    """Whether the host may have had the request, and what it made of it is lost."""
 
 
 class NoGpuHost(GpuUnreachable):

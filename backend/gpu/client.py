@@ -18,6 +18,7 @@ from contracts.errors import LipSyncError, RenderNotFound
 from contracts.hosts import is_loopback
 from contracts.lipsync import EngineStatus
 from contracts.records import Framed
+from contracts.versions import API_HEADER
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -125,7 +126,9 @@ class GpuClient:
             answer, _ = line.exchange("GET", PLAIN_PATH)
             with answer:
                 allowed = answer.headers.get("Allow", "").upper().replace(" ", "").split(",")
-                return answer.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "POST" in allowed
+                offers = answer.status_code == HTTPStatus.METHOD_NOT_ALLOWED and "POST" in allowed
+                # Hosts of ours offer it as well.
+                return offers and API_HEADER not in answer.headers
 
     def cancel(self, key: str) -> bool:
         """Have the host stop a render and forget it.

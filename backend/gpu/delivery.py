@@ -70,7 +70,7 @@ class Enclosed:
 
     def needed(self, error: FaceNeeded | SpeechNeeded) -> None:
         """Send it."""
-        if isinstance(error, SpeechNeeded):
+        if isinstance(error, SpeechNeeded) or not self._face_sha256:
             raise error  # it was sent
         self._face_sha256 = ""
 

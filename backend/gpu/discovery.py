@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from backend.gpu.client import GpuClient
 from backend.gpu.traffic import Traffic
-from backend.gpu.usage import Usage
+from backend.gpu.usage import SPARED_QUESTIONS, Usage
 from contracts.errors import InvalidInput, LipSyncError, NgrokRefused, NgrokUnreachable
 from contracts.hosts import FoundGpuHost, FoundGpuHosts, host_url, is_loopback
 
@@ -166,7 +166,8 @@ class Discovery:
     def _ask(self, url: str) -> FoundGpuHost | None:
         """The host at an address; None when there is none of ours."""
         before = self._hosts.get(url)
-        if not self._usage.may_ask(url):
+        # Added some time today, it has to be asked again.
+        if not self._usage.may_ask(url, spared=SPARED_QUESTIONS):
             return before
 
         def meter(traffic: Traffic) -> None:

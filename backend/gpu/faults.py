@@ -34,7 +34,8 @@ def no_host(faults: list[tuple[str, LipSyncError]]) -> LipSyncError:
 def for_host(error: LipSyncError, fixed: bool) -> LipSyncError:
     """The error to keep, with a hint that fits a host which no setting names."""
     hint = error.hint
-    if not fixed and not isinstance(error, TunnelFailed | VersionMismatch):
+    general = hint == error.default_hint and not isinstance(error, TunnelFailed | VersionMismatch)
+    if general and not fixed:
         hint = "Start the GPU host, and check its address."
         if isinstance(error, GpuRefused):
             hint = (

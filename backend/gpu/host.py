@@ -114,8 +114,9 @@ class Host:
             self.fresh_seconds = question_seconds
 
     def renew(self, token: str, client: GpuClient, plain: PlainClient) -> None:
-        """Ask it with another token, or the same one once more, as if it had never failed."""
+        """Ask it with another token, or the same one once more, as if it were a new one."""
         self.token, self.client, self.plain = token, client, plain
+        self.kind = "lipsync"
         self.failures, self.broke, self.paused_until, self.barred_until = 0, False, 0.0, 0.0
         self.asked_at = self.asking_since = self.checked_at = self.error = self.said = None
 

@@ -31,6 +31,7 @@ from contracts.errors import (
     GpuTimeout,
     LipSyncError,
     RenderFailed,
+    TunnelFailed,
 )
 from contracts.lipsync import EngineInfo, EngineStatus, LipSyncOptions, RenderReport
 from contracts.records import (
@@ -118,8 +119,8 @@ class PlainClient:
             order: What to render. Options other than the engine are ignored, and said to be.
             fragments: Take the video; a record is in them before it is yielded.
             stop: Ends it at any moment, by closing the connection.
-            on_restart: Is told when the connection broke in the middle, because a plain host can't
-                go on with what it renders. What it raises ends the render.
+            on_restart: Is told when the connection, or the tunnel's, broke in the middle, because a
+                plain host can't go on with what it renders. What it raises ends the render.
             on_sent: Is told of bytes that leave, of how many in all; often.
 
         Yields:
@@ -148,7 +149,9 @@ class PlainClient:
             except LipSyncError as error:
                 if stop.is_set():
                     raise Cancelled("stopped while the GPU host was rendering") from error
-                if isinstance(error, GpuAnswerBroken | GpuTimeout):
+                if isinstance(error, GpuAnswerBroken | GpuTimeout) or (
+                    isinstance(error, TunnelFailed) and error.midway
+                ):
                     on_restart(GpuHostDied(f"{error.detail}, and a plain host can't go on"))
                 raise
             seconds = time.monotonic() - began

@@ -1,10 +1,13 @@
 """HTTP to a GPU host: connections that can be cut, and what goes wrong on them as our errors."""
 
+import errno
 import http.client
 import io
 import json
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -47,6 +50,10 @@ from contracts.versions import (
 )
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""All answers of a GPU host are shorter, but for records and videos."""
+ANSWER_SECONDS = 30.0
+"""Nor do they take so long, once they have begun."""
 _BROKEN = (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
 _GOOD = (requests.codes.ok, requests.codes.no_content)
 _ELSEWHERE = (NotFound.code, MethodNotAllowed.code, OriginRefused.code)
@@ -144,7 +151,12 @@ def _pools(wire: Wire) -> dict[str, type[HTTPConnectionPool]]:
             wire.sending(self.sock)
             if isinstance(data, bytes | bytearray | memoryview):  # as urllib3 sends all of it
                 wire.count.sent(len(data))
-            super().send(data)
+            try:
+                super().send(data)
+            except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                # How a connection that breaks while it is written to shows itself under TLS; as an
+                # error of TLS it would pass for a host that can't be reached at all.
+                raise ConnectionResetError(errno.ECONNRESET, "the connection broke") from error
 
         def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
             sock = self.sock  # let go of when the answer is the connection's last
@@ -277,16 +289,22 @@ class Line:
             try:
                 web_page = answer.headers.get("Content-Type", "").startswith("text/html")
                 is_good = answer.status_code in _GOOD and not web_page
-                said = b"" if is_good else _beginning(answer)
+                said = b"" if is_good else _beginning(answer, READ_BYTES)[0]
                 fault = tunnel_fault(answer.status_code, answer.headers, said, self.url)
                 if fault is not None:
                     raise fault
                 if is_good and not stream:
-                    answer.content  # noqa: B018 - reads it
+                    answer._content = self._whole(answer)  # what `content` gives
             except BaseException:
                 answer.close()
                 raise
         return answer, said
+
+    def _whole(self, answer: requests.Response) -> bytes:
+        body, ended = _beginning(answer, MAX_ANSWER_BYTES)
+        if not ended:
+            raise no_gpu_host(self.url)
+        return body
 
     def settle(self) -> None:
         """Tell the meter what has passed since it was told last."""
@@ -333,13 +351,15 @@ def line_to(
             line.settle()
 
 
-def _beginning(answer: requests.Response) -> bytes:
+def _beginning(answer: requests.Response, most: int) -> tuple[bytes, bool]:
+    """A body, or what came of it before that was too much or took too long; whether it ended."""
     said = b""
+    until = time.monotonic() + ANSWER_SECONDS
     for chunk in answer.iter_content(READ_BYTES):
         said += chunk
-        if len(said) >= READ_BYTES:
-            break
-    return said
+        if len(said) >= most or time.monotonic() > until:
+            return said, False
+    return said, True
 
 
 def _error(answer: requests.Response, said: bytes, url: str) -> LipSyncError:

@@ -17,6 +17,8 @@ READ_BYTES: Final = 64 * 1024
 _NGROK: Final = re.compile(r"ERR_NGROK_(\d{1,6})")
 _GATEWAY: Final = frozenset({502, 503, 504, *range(520, 531)})
 """Statuses of something on the way that got no answer from the host; Cloudflare's own from 520."""
+_MIDWAY: Final = frozenset({502, 504, 520, 524})
+"""Those that may also come when the host was at work already, and died or took too long."""
 _DASHBOARD: Final = "https://dashboard.ngrok.com"
 _SPARE: Final = f"Wait for the next month, raise the plan at {_DASHBOARD}/billing, or use another "
 
@@ -25,6 +27,7 @@ class _Fault(NamedTuple):
     said: str
     hint: str
     pause_seconds: float | None = None
+    midway: bool = False
 
 
 _OFFLINE = _Fault(
@@ -59,6 +62,7 @@ _FAULTS: Final = {
     "3004": _Fault(
         "the program behind it broke off its answer",
         "Look at the GPU host's terminal or notebook: it may have been killed for its memory.",
+        midway=True,
     ),
     "6024": _Fault(
         "ngrok shows its warning for browsers instead of the GPU host",
@@ -112,11 +116,13 @@ def _of_ngrok(number: str, url: str) -> TunnelFailed:
             hint=f"https://ngrok.com/docs/errors/{code.lower()} says what that means; look at the "
             "terminal or notebook that runs the GPU host.",
         )
-    return TunnelFailed(
+    error = TunnelFailed(
         f"the tunnel at {url}: {fault.said} ({code})",
         hint=fault.hint,
         retry_after_seconds=fault.pause_seconds,
     )
+    error.midway = fault.midway
+    return error
 
 
 def _of_gateway(status: int, headers: Mapping[str, str], url: str) -> TunnelFailed:
@@ -129,7 +135,9 @@ def _of_gateway(status: int, headers: Mapping[str, str], url: str) -> TunnelFail
         else "The tunnel is there, but the GPU host behind it does not answer: look at its "
         "terminal or notebook, and start it again."
     )
-    return TunnelFailed(f"{who} answers {status} in place of the GPU host at {url}", hint=hint)
+    error = TunnelFailed(f"{who} answers {status} in place of the GPU host at {url}", hint=hint)
+    error.midway = status in _MIDWAY
+    return error
 
 
 def _is_json(said: bytes) -> bool:

@@ -184,8 +184,8 @@ class Uploads:
                 sent(received)
                 if received < size:
                     self._put(path, sha256, received, size, sent)
-                self._alive()
                 self._transfers.note(sha256)
+        self._alive()  # also where another has sent it meanwhile
         sent(size)
 
     def _received(self, sha256: str) -> int:

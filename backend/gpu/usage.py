@@ -71,11 +71,16 @@ class Usage:
         except SQLAlchemyError:
             log.exception("what has passed to a GPU host could not be counted")
 
-    def may_ask(self, url: str) -> bool:
-        """Whether the host may be asked how it does once more today; counts it as asked."""
+    def may_ask(self, url: str, *, spared: int = 0) -> bool:
+        """Whether the host may be asked how it does once more today; counts it as asked.
+
+        Args:
+            url: Its address.
+            spared: So many of the day's questions are left for others.
+        """
         today = self._day()
         asked = case((UsageRow.day == today, UsageRow.questions), else_=0)
-        return self._change(url, asked < QUESTIONS_A_DAY, day=today, questions=asked + 1)
+        return self._change(url, asked < QUESTIONS_A_DAY - spared, day=today, questions=asked + 1)
 
     def all(self) -> dict[str, HostUsage]:
         """What has passed this month, by the host's address."""
@@ -130,15 +135,15 @@ class Usage:
         with self._database.writing() as session:
             if _changed(session, statement):
                 return True
-            if session.get(UsageRow, (url, key["month"])) is not None:
-                return False
-            try:
-                with session.begin_nested():
-                    session.add(
-                        UsageRow(**key, requests=0, sent_bytes=0, received_bytes=0, questions=0)
-                    )
-            except IntegrityError:
-                log.debug("another backend has made the row")
+            if session.get(UsageRow, (url, key["month"])) is None:
+                try:
+                    with session.begin_nested():
+                        session.add(
+                            UsageRow(**key, requests=0, sent_bytes=0, received_bytes=0, questions=0)
+                        )
+                except IntegrityError:
+                    log.debug("another backend has made the row")
+            # Also where there is one by now: another backend may have made it in this moment.
             return _changed(session, statement)
 
 

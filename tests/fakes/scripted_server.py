@@ -73,8 +73,10 @@ def scripted(*scripts: bytes) -> Iterator[ScriptedServer]:
         try:
             yield server
         finally:
-            # Wakes a thread that still waits for a caller; closing alone does not.
-            listener.shutdown(socket.SHUT_RDWR) if listener.fileno() >= 0 else None
+            # Wakes a thread that still waits for a caller; closing alone does not. It may be just
+            # about to close it by itself.
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 

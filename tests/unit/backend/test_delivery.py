@@ -164,3 +164,14 @@ def test_a_near_host_that_says_it_lacks_a_speech_which_was_sent_is_at_fault(tmp_
     desk = Desk(tmp_path, SMALL, SMALL)
     with pytest.raises(SpeechNeeded):
         Enclosed(desk.face, desk.speech).needed(SpeechNeeded("why?"))
+
+
+def test_a_near_host_that_says_it_lacks_a_face_which_was_sent_is_at_fault(tmp_path):
+    desk = Desk(tmp_path, LARGE, SMALL)
+    delivery = Enclosed(desk.face, desk.speech)
+    with ExitStack() as files:
+        assert "face_sha256" in delivery.fields(files)
+        delivery.needed(FaceNeeded("gone"))
+        assert "face" in delivery.fields(files)
+    with pytest.raises(FaceNeeded):
+        delivery.needed(FaceNeeded("why?"))

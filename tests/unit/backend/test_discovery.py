@@ -9,7 +9,7 @@ import requests
 
 from backend.gpu import discovery as discovery_module
 from backend.gpu.discovery import FRESH_SECONDS, Discovery
-from backend.gpu.usage import QUESTIONS_A_DAY, Usage
+from backend.gpu.usage import QUESTIONS_A_DAY, SPARED_QUESTIONS, Usage
 from contracts.errors import NgrokRefused, NgrokUnreachable
 from contracts.hosts import FoundGpuHost, FoundGpuHosts
 from tests.fakes.gpu_host import gpu_host
@@ -95,6 +95,16 @@ def test_endpoints_are_asked_no_more_often_than_hosts(database):
         assert look.usage.all()[host.url].requests == requests_so_far
 
 
+def test_an_endpoint_can_still_be_asked_once_it_is_added(database):
+    with gpu_host() as host, ngrok_account(KEY, host.url) as account:
+        look = Look(database, account.url)
+        for _ in range(QUESTIONS_A_DAY - SPARED_QUESTIONS):
+            look.usage.may_ask(host.url)
+        look()
+        assert look.usage.all()[host.url].requests == 0
+        assert look.usage.may_ask(host.url)
+
+
 def test_a_wrong_key_is_said_and_never_shown(database, caplog):
     caplog.set_level(logging.DEBUG)
     with ngrok_account("another") as account, pytest.raises(NgrokRefused) as failure:
@@ -142,7 +152,7 @@ def test_nobody_waits_long_for_a_slow_answer(database, monkeypatch):
 def test_a_fault_that_nobody_foresaw_does_not_look_for_ever(database, monkeypatch):
     with gpu_host() as host, ngrok_account(KEY, host.url) as account:
         look = Look(database, account.url)
-        monkeypatch.setattr(look.usage, "may_ask", lambda url: 1 / 0)
+        monkeypatch.setattr(look.usage, "may_ask", lambda url, **_: 1 / 0)
         with pytest.raises(NgrokUnreachable):
             look()
         monkeypatch.undo()

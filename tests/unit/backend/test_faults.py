@@ -26,6 +26,7 @@ def test_what_is_the_hosts_fault_moves_the_job_on(kind):
         (GpuUnreachable("gone"), "Start the GPU host"),
         (GpuRefused("refused"), "connection string"),
         (NoGpuHost("a web page"), "/run-wav2lip"),
+        (GpuUnreachable("asked 300 times", hint="after midnight"), "after midnight"),
         (TunnelFailed("offline", hint="as the tunnel says"), "as the tunnel says"),
         (VersionMismatch("2.0", hint="as the version says"), "as the version says"),
     ],

@@ -779,6 +779,14 @@ def test_a_plain_host_that_becomes_one_of_ours_is_used_as_such(world):
     assert (view.kind, view.engines[0].info.name) == ("lipsync", "facewarp")
 
 
+def test_one_of_ours_that_is_added_where_a_plain_host_was_is_used_as_such(world):
+    world["b"].fault, world["b"].plain = NoGpuHost("no GPU host"), True
+    world.add("b")
+    world["b"].fault = None  # it offers /run-wav2lip as well
+    view, _ = world.hosts.add(NewGpuHost(url="http://b", token=SecretStr(CANARY)))
+    assert view.kind == "lipsync"
+
+
 @pytest.mark.parametrize("token", [CANARY, "wrong"])
 def test_real_hosts_say_how_they_do_and_keep_their_tokens_secret(database, caplog, token):
     caplog.set_level(logging.DEBUG)

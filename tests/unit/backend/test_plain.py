@@ -188,7 +188,7 @@ def test_to_cancel_closes_the_connection(render, media):
         ({"status": 404, "kind": "text/html", "said": CANARY}, NoGpuHost, "404"),
         ({"status": 403, "kind": "text/html", "said": CANARY}, GpuRefused, "refuses"),
         ({"status": 413, "kind": "text/html", "said": CANARY}, RenderFailed, "size"),
-        ({"status": 502, "kind": "text/html", "said": f"<p>{CANARY}"}, TunnelFailed, "502"),
+        ({"status": 530, "kind": "text/html", "said": f"<p>{CANARY}"}, TunnelFailed, "530"),
         (
             {"status": 404, "kind": "text/html", "said": f"<p>ERR_NGROK_3200 {CANARY}"},
             TunnelFailed,
@@ -225,6 +225,27 @@ def test_a_connection_that_breaks_in_the_middle_is_counted_because_all_begins_an
             render(host.url, died=died.append)
         assert [error.code for error in died] == ["GPU_HOST_DIED"]
         assert render(host.url)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "num_died"),
+    [
+        (502, "<html>ERR_NGROK_3004", 1),
+        (502, "<html>Bad gateway", 1),
+        (524, "<html>A timeout occurred", 1),
+        (502, "<html>ERR_NGROK_8012", 0),
+        (404, "<html>ERR_NGROK_3200", 0),
+        (530, "error code: 1033", 0),
+    ],
+)
+def test_a_tunnel_that_gives_up_in_the_middle_is_counted_for_it_may_do_so_each_time(
+    render, status, said, num_died
+):
+    died = []
+    tunnelled = plain_host(status=status, kind="text/html", said=said)
+    with tunnelled as host, pytest.raises(TunnelFailed):
+        render(host.url, died=died.append)
+    assert [error.code for error in died] == ["GPU_HOST_DIED"] * num_died
 
 
 def test_one_that_says_nothing_for_too_long_is_given_up(render):
@@ -272,6 +293,7 @@ def test_a_plain_host_is_told_from_others():
         answer("", "405 Method Not Allowed"),
         answer("", "405 Method Not Allowed", Allow="PUT, DELETE"),
         answer("", "302 Found", Location="/run-wav2lip/"),
+        answer("", "405 Method Not Allowed", Allow="POST", LipSync_Api="1.1"),
     ],
 )
 def test_other_applications_are_no_plain_hosts(said):

@@ -1,13 +1,18 @@
 """What every request carries, how versions are compared, and what is counted."""
 
+import io
+import itertools
+
 import pytest
 
+from backend.gpu import transport
 from backend.gpu.client import GpuClient
 from backend.gpu.traffic import Traffic
 from backend.gpu.transport import line_to
-from contracts.errors import NoGpuHost, VersionMismatch
+from contracts.errors import GpuAnswerBroken, NoGpuHost, VersionMismatch
 from contracts.versions import API_HEADER, API_VERSION, FIRST_VERSION, ApiVersion
 from tests.fakes.scripted_server import answer, chunked, scripted
+from tests.fakes.tls import AnonymousWire, tls_server
 
 HEALTH = '{"engines_ready": []}'
 NEWER = f"{API_VERSION.major + 1}.0"
@@ -79,3 +84,35 @@ def test_what_failed_is_counted_too():
         GpuClient(server.url, "", 5, meter=told.append).engines()
     assert [each.requests for each in told] == [1]
     assert told[0].received_bytes > 0
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_an_upload_over_tls_that_is_cut_is_a_broken_connection_not_a_host_that_is_away():
+    def take_some(connection):
+        for _ in range(50):
+            connection.recv(16_384)
+
+    with (
+        tls_server(take_some) as url,
+        line_to(url, "", AnonymousWire(10.0)) as line,
+        pytest.raises(GpuAnswerBroken),
+    ):
+        line.ask("PUT", "/media/x", data=io.BytesIO(bytes(20_000_000)), verify=False)
+
+
+def test_an_answer_without_end_is_none_of_a_gpu_host(monkeypatch):
+    monkeypatch.setattr(transport, "MAX_ANSWER_BYTES", 3)
+    with (
+        scripted(answer(HEALTH, Content_Type="application/json")) as server,
+        pytest.raises(NoGpuHost),
+    ):
+        health(server)
+
+
+def test_an_answer_that_trickles_on_and_on_is_none_of_a_gpu_host(monkeypatch):
+    seconds = itertools.count(0, 20.0)
+    monkeypatch.setattr(transport.time, "monotonic", lambda: next(seconds))
+    said = chunked(HEALTH, *[" "] * 9, whole=True)
+    said = said.replace(b"Transfer", b"Content-Type: application/json\r\nTransfer", 1)
+    with scripted(said) as server, pytest.raises(NoGpuHost):
+        health(server)

@@ -255,10 +255,10 @@ def test_an_upload_may_stand_still_for_as_long_as_an_answer(host):
 
 
 def test_bytes_that_move_are_life_though_no_answer_comes(tmp_path, host, monkeypatch):
-    # Three seconds in all, of which none passes without a byte that leaves.
+    # Five seconds in all, of which none passes without a byte that leaves.
     monkeypatch.setattr(uploads, "UPLOAD_PATIENCE", 1)
-    with tunnel_to(host.url, bytes_per_second=1_000_000) as tunnel:
-        studio = Studio(tmp_path, tunnel.url, stall_seconds=1.0)
+    with tunnel_to(host.url, bytes_per_second=600_000) as tunnel:
+        studio = Studio(tmp_path, tunnel.url, stall_seconds=4.0)
         assert num_lost(studio.render()) == 0
 
 
@@ -342,6 +342,15 @@ def test_who_waits_for_another_upload_hears_how_far_it_is_and_can_be_stopped(mon
     assert heard == [7]
     with transfers.sending(NAME, Stop(), pytest.fail):
         pass
+
+
+def test_who_waited_for_another_upload_is_patient_anew(tmp_path):
+    face, transfers, signs = tmp_path / "face", Transfers(), []
+    face.write_bytes(FACE)
+    transfers.note(NAME)  # the other one has ended
+    mine = uploads.Uploads(None, transfers, Stop(), 1.0, lambda: signs.append("alive"))
+    mine.send(face, NAME, lambda _: None)
+    assert signs == ["alive"]
 
 
 def test_another_backend_that_sends_the_same_file_is_no_fault(studio, host, tunnel):
