@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
@@ -87,7 +88,12 @@ def this_python() -> str:
     """How a person in this folder starts the Python that runs here."""
     path = Path(sys.executable)
     here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return quoted(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def quoted(path: Path | str) -> str:
+    """A path as it is written in a line to copy: a space would make two of it."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def look_at_python() -> Finding:
@@ -172,14 +178,15 @@ def look_at_disk(
         needed_gb: Room that it takes, in 10^9 bytes.
         usage: Tells total, used and free bytes of a folder's disk.
     """
-    free = usage(_existing(folder)).free / 1e9
+    place = _existing(folder)
+    free = usage(place).free / 1e9
     if free >= needed_gb:
         return well("disk", f"{free:.1f} GB are free for {folder}")
     return fault(
         "disk",
         f"only {free:.1f} GB are free for {folder}; it takes {needed_gb:g} GB",
         "Uploads are refused and no job begins while the disk is full; set-up fails.",
-        f"df -h {folder}   # then make room there, or move the folder to another disk",
+        f"df -h {quoted(place)}   # then make room there, or move the folder to another disk",
     )
 
 
@@ -200,7 +207,9 @@ def look_at_folder(topic: str, folder: Path, setting: str) -> Finding:
         list(folder.iterdir() if folder.is_dir() else ())
     except OSError as error:
         other = f"{setting}=…   # in {where_set(setting)}: a folder that can be made"
-        owner = f'sudo chown -R "$USER" {place}   # or {other}'
+        # Never what is above it, which may be the whole disk.
+        name = quoted(folder.absolute())
+        owner = f'sudo mkdir -p {name} && sudo chown -R "$USER" {name}   # or {other}'
         return fault(
             topic,
             f"{folder} can't be used: {error.strerror or error}",
@@ -213,7 +222,15 @@ def look_at_folder(topic: str, folder: Path, setting: str) -> Finding:
 def _existing(folder: Path) -> Path:
     """The folder itself, or the nearest above it that is there."""
     folder = folder.absolute()
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    return next(each for each in (folder, *folder.parents) if is_there(each))
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there that may be looked at."""
+    try:
+        return path.exists()
+    except OSError:  # a folder above it is closed to us
+        return False
 
 
 def look_at_memory(needed_gb: float, root: Path = Path("/")) -> list[Finding]:

@@ -1,4 +1,6 @@
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from contracts.findings import Finding, from_json
 from contracts.machine import (
     Door,
     ask,
@@ -23,6 +26,7 @@ from contracts.machine import (
     where_set,
 )
 from tests.fakes.scripted_server import answer, scripted
+from tools.environment import ROOT
 
 
 def door(port: int) -> Door:
@@ -83,7 +87,8 @@ def test_a_full_disk_is_told_with_what_is_needed(tmp_path: Path) -> None:
     found = look_at_disk(folder, 2, usage)
     assert found.state == "fault"
     assert "only 1.0 GB are free" in found.what
-    assert str(folder) in found.fix
+    assert str(folder) in found.what
+    assert found.fix.startswith(f"df -h {tmp_path} "), "df fails for a folder that is not there"
     assert set(asked) == {tmp_path}, "the disk is that of the nearest folder that is there"
 
 
@@ -105,6 +110,44 @@ def test_a_folder_below_a_file_is_a_fault(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder is barred to all")
 def test_a_folder_in_which_nothing_may_be_made_is_a_fault() -> None:
     assert look_at_folder("data", Path("/proc/data"), "BACKEND_DATA_DIR").state == "fault"
+
+
+def as_nobody(call: str, folder: Path) -> list[Finding]:
+    """What somebody finds who is not let into a folder; root is let in everywhere."""
+    program = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from contracts.findings import as_json\n"
+        "from contracts.machine import look_at_disk, look_at_folder\n"
+        "os.geteuid() or os.seteuid(65534)\n"
+        f"folder = Path(sys.argv[1])\nprint(as_json([{call}]))"
+    )
+    command = [sys.executable, "-c", program, str(folder)]
+    return from_json(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody is let into."""
+    folder = tmp_path / "my closed"
+    folder.mkdir()
+    folder.chmod(0)
+    yield folder
+    folder.chmod(0o700)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not closed so there")
+def test_a_folder_in_a_closed_one_is_a_fault_and_what_is_above_it_is_left_to_its_owner(
+    closed: Path,
+) -> None:
+    folder = closed / "new" / "data"
+    (found,) = as_nobody('look_at_folder("data", folder, "BACKEND_DATA_DIR")', folder)
+    assert found.state == "fault"
+    assert "Permission denied" in found.what
+    assert found.fix.startswith(f"sudo mkdir -p '{folder}' && sudo chown -R \"$USER\" '{folder}' ")
+    assert "BACKEND_DATA_DIR=…" in found.fix
+    (disk,) = as_nobody("look_at_disk(folder, 0)", folder)
+    assert disk.state == "ok", "its disk is that of what can be seen"
 
 
 def system(root: Path, available_kb: int, limit: str = "", used: int = 0) -> Path:
@@ -172,6 +215,8 @@ def test_this_python_is_usable_and_named_as_a_person_would(
     assert this_python() == sys.executable
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "python"))
     assert this_python() == str(Path(".venv/python"))
+    monkeypatch.setattr(sys, "executable", "/my projects/.venv/python")
+    assert this_python() in ("'/my projects/.venv/python'", '"/my projects/.venv/python"')
 
 
 @pytest.mark.parametrize(
