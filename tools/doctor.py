@@ -15,6 +15,7 @@ from contracts.machine import (
     look_at_memory,
     look_at_port,
     look_at_python,
+    quoted,
     where_set,
 )
 from tools.environment import Environment, SetupFailed, refuse_unsupported_platform
@@ -147,7 +148,7 @@ def _packages(environment: Environment) -> Finding:
 
 
 def _anew(environment: Environment) -> str:
-    return f"rm -r {environment.folder}; python3 run.py demo"
+    return f"rm -r {quoted(environment.folder)}; python3 run.py demo"
 
 
 class _Service:

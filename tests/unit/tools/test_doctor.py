@@ -1,4 +1,5 @@
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,6 +87,18 @@ def test_without_an_environment_the_first_command_is_the_fix(project: Path) -> N
     (fault,) = faults(findings(Environment(project)))
     assert fault.topic == "packages"
     assert fault.fix == "python3 run.py demo"
+
+
+def test_no_other_folder_is_removed_than_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "lipsync copy"
+    (project / "requirements").mkdir(parents=True)
+    for name in SETS["default"]:
+        (project / "requirements" / f"{name}.txt").write_text("nowhere-to-be-found==1.0 \\\n")
+    services(monkeypatch, {})
+    (fault,) = faults(findings(Whole(project)))
+    assert shlex.split(fault.fix)[:3] == ["rm", "-r", f"{project / '.venv'};"]
 
 
 def test_ports_and_data_of_the_env_file_count(
