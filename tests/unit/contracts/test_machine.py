@@ -174,6 +174,13 @@ def test_in_a_container_its_limit_counts(tmp_path: Path, limit: str, free: int) 
     assert free_memory(system(tmp_path, 2_000_000, limit, 1_000_000_000)) == free
 
 
+def test_what_a_container_has_read_of_files_does_not_count_as_taken(tmp_path: Path) -> None:
+    root = system(tmp_path, 2_000_000, "1500000000", 1_400_000_000)
+    stat = root / "sys/fs/cgroup/memory.stat"
+    stat.write_text("anon 300000000\nfile 1100000000\ninactive_file 900000000\n")
+    assert free_memory(root) == 1_000_000_000
+
+
 def test_where_the_system_does_not_tell_nothing_is_said(tmp_path: Path) -> None:
     assert look_at_memory(1.5, tmp_path) == []
 
