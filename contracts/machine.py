@@ -139,7 +139,7 @@ def look_at_port(door: Door, fix: str = "") -> Finding:
         "ports",
         f"{port}, meant for the {service}, is in use by another program",
         f"The {service} can't start there.",
-        fix or f"{setting}={port + 1}   # in .env, or stop the other program",
+        fix or f"{setting}={port + 1}   # in {where_set(setting)}, or stop the other program",
     )
 
 
@@ -281,9 +281,13 @@ def guessable(token: str) -> bool:
 
 
 def token_line(setting: str) -> str:
-    """The line that makes a token and sets it."""
-    make = "import secrets; print(secrets.token_urlsafe(24))"
-    return f'echo {setting}=$({this_python()} -c "{make}") >> .env'
+    """The line that makes a token and sets it where it is set now."""
+    made = "secrets.token_urlsafe(24)"
+    if setting in os.environ:  # which wins over .env
+        return f'export {setting}=$({this_python()} -c "import secrets; print({made})")'
+    # On a line of its own, also where the last one of the file has no end.
+    write = f"print('\\n{setting}=' + {made}, file=open('.env', 'a'))"
+    return f'{this_python()} -c "import secrets; {write}"'
 
 
 def where_set(name: str) -> str:

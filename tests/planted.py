@@ -280,7 +280,7 @@ FAULTS = {
         _host_speaks_another_version, "backend", "versions", "speaks version 2.0", "git pull"
     ),
     "anybody may come in": Planted(
-        _anybody_may_come, "backend", "token", "BACKEND_HOST=0.0.0.0", "echo BACKEND_TOKEN="
+        _anybody_may_come, "backend", "token", "BACKEND_HOST=0.0.0.0", "BACKEND_TOKEN="
     ),
     "a token can be guessed": Planted(
         _token_can_be_guessed, "gpu_service", "token", "GPU_TOKEN", "token_urlsafe"

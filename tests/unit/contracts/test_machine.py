@@ -27,6 +27,7 @@ from contracts.machine import (
 )
 from tests.fakes.scripted_server import answer, scripted
 from tools.environment import ROOT
+from tools.services import read_dotenv
 
 
 def door(port: int) -> Door:
@@ -239,4 +240,20 @@ def test_where_a_setting_comes_from_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("BACKEND_TOKEN", raising=False)
     assert where_set("GPU_TOKEN") == "the environment"
     assert where_set("BACKEND_TOKEN") == ".env"
-    assert token_line("GPU_TOKEN").endswith(">> .env")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the line is tried in a shell")
+def test_the_line_that_makes_a_token_sets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GPU_TOKEN", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("GPU_PORT=9001")  # whose line has no end
+    subprocess.run(["sh", "-c", token_line("GPU_TOKEN")], check=True)
+    told = read_dotenv(Path(".env"))
+    assert told["GPU_PORT"] == "9001"
+    assert not guessable(told["GPU_TOKEN"])
+    monkeypatch.setenv("GPU_TOKEN", "secret")  # wins over the file
+    show = f"{token_line('GPU_TOKEN')}; printenv GPU_TOKEN"
+    done = subprocess.run(["sh", "-c", show], check=True, capture_output=True, text=True)
+    assert not guessable(done.stdout.strip())
