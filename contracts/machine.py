@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from contracts import secret_files
 from contracts.findings import Finding, fault, well
 
 USABLE_PYTHONS: Final = ((3, 11), (3, 12))
@@ -292,4 +293,7 @@ def token_line(setting: str) -> str:
 
 def where_set(name: str) -> str:
     """Where a setting comes from, for people."""
-    return "the environment" if name in os.environ else ".env"
+    if name in os.environ:
+        return "the environment"
+    file = secret_files.SECRETS_DIR / name.lower()
+    return str(file) if is_there(file) else ".env"

@@ -235,11 +235,16 @@ def test_short_and_uniform_tokens_can_be_guessed(token: str, bad: bool) -> None:
     assert guessable(token) == bad
 
 
-def test_where_a_setting_comes_from_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_setting_comes_from_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GPU_TOKEN", "x")
     monkeypatch.delenv("BACKEND_TOKEN", raising=False)
     assert where_set("GPU_TOKEN") == "the environment"
     assert where_set("BACKEND_TOKEN") == ".env"
+    monkeypatch.setattr("contracts.secret_files.SECRETS_DIR", tmp_path)
+    (tmp_path / "backend_token").touch()
+    assert where_set("BACKEND_TOKEN") == str(tmp_path / "backend_token")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the line is tried in a shell")
@@ -249,11 +254,11 @@ def test_the_line_that_makes_a_token_sets_it(
     monkeypatch.delenv("GPU_TOKEN", raising=False)
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text("GPU_PORT=9001")  # whose line has no end
-    subprocess.run(["sh", "-c", token_line("GPU_TOKEN")], check=True)
+    subprocess.run(["/bin/sh", "-c", token_line("GPU_TOKEN")], check=True)
     told = read_dotenv(Path(".env"))
     assert told["GPU_PORT"] == "9001"
     assert not guessable(told["GPU_TOKEN"])
     monkeypatch.setenv("GPU_TOKEN", "secret")  # wins over the file
     show = f"{token_line('GPU_TOKEN')}; printenv GPU_TOKEN"
-    done = subprocess.run(["sh", "-c", show], check=True, capture_output=True, text=True)
+    done = subprocess.run(["/bin/sh", "-c", show], check=True, capture_output=True, text=True)
     assert not guessable(done.stdout.strip())
