@@ -171,7 +171,16 @@ class _Service:
         except OSError as error:
             words = str(error)
         except ValueError:
-            late = f"it had not ended after {ASK_SECONDS:.0f} s"
-            words = late if answer.status is None else answer.last_words
+            if answer.status is None:
+                return [self._late()]
+            words = answer.last_words
         what = f"the {self._name} could not be asked: {words}"
         return [fault(self._name, what, "So it would not start.", _anew(self._environment))]
+
+    def _late(self) -> Finding:
+        return fault(
+            self._name,
+            f"the {self._name} could not be asked: it had not ended after {ASK_SECONDS:.0f} s",
+            "So nothing is known of it. A slow disk takes long the first time, and not again.",
+            "python3 run.py doctor   # once more",
+        )
