@@ -59,10 +59,7 @@ class Machine:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(
-                ("FRONTEND_", "BACKEND_", "GPU_", "NGROK_", "PYNGROK_", "PYTHON")
-            )
-            and not name.lower().endswith("_proxy")
+            if not name.startswith(OURS) and not name.lower().endswith("_proxy")
         } | {
             "HOME": str(folder),
             "XDG_CONFIG_HOME": str(folder),

@@ -194,14 +194,12 @@ def test_a_program_is_asked_and_its_last_words_are_kept() -> None:
 
 
 def test_a_program_that_hangs_is_given_up_and_so_is_what_it_started() -> None:
-    program = (
-        "import subprocess, sys\n"
-        "print('begun', flush=True)\n"
-        "subprocess.run([sys.executable, '-c', 'import sys; sys.stdin.buffer.read(); "
-        "import threading; threading.Event().wait(30)'])"
-    )
-    # Were its output a pipe, the grandchild would hold it open for those 30 seconds.
-    found = ask([sys.executable, "-c", program], 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        waits = f"import socket; socket.create_connection(('127.0.0.1', {port})).recv(1)"
+        program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
+        # Were its output a pipe, the grandchild would hold it open until the listener is gone.
+        found = ask([sys.executable, "-c", program], 2.0)
     assert found.status is None
 
 
