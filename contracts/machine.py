@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from contracts import secret_files
 from contracts.findings import Finding, fault, well
 
 USABLE_PYTHONS: Final = ((3, 11), (3, 12))
@@ -87,7 +89,12 @@ def this_python() -> str:
     """How a person in this folder starts the Python that runs here."""
     path = Path(sys.executable)
     here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return quoted(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def quoted(path: Path | str) -> str:
+    """A path as it is written in a line to copy: a space would make two of it."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def look_at_python() -> Finding:
@@ -133,7 +140,7 @@ def look_at_port(door: Door, fix: str = "") -> Finding:
         "ports",
         f"{port}, meant for the {service}, is in use by another program",
         f"The {service} can't start there.",
-        fix or f"{setting}={port + 1}   # in .env, or stop the other program",
+        fix or f"{setting}={port + 1}   # in {where_set(setting)}, or stop the other program",
     )
 
 
@@ -172,14 +179,15 @@ def look_at_disk(
         needed_gb: Room that it takes, in 10^9 bytes.
         usage: Tells total, used and free bytes of a folder's disk.
     """
-    free = usage(_existing(folder)).free / 1e9
+    place = _existing(folder)
+    free = usage(place).free / 1e9
     if free >= needed_gb:
         return well("disk", f"{free:.1f} GB are free for {folder}")
     return fault(
         "disk",
         f"only {free:.1f} GB are free for {folder}; it takes {needed_gb:g} GB",
         "Uploads are refused and no job begins while the disk is full; set-up fails.",
-        f"df -h {folder}   # then make room there, or move the folder to another disk",
+        f"df -h {quoted(place)}   # then make room there, or move the folder to another disk",
     )
 
 
@@ -200,7 +208,9 @@ def look_at_folder(topic: str, folder: Path, setting: str) -> Finding:
         list(folder.iterdir() if folder.is_dir() else ())
     except OSError as error:
         other = f"{setting}=…   # in {where_set(setting)}: a folder that can be made"
-        owner = f'sudo chown -R "$USER" {place}   # or {other}'
+        # Never what is above it, which may be the whole disk.
+        name = quoted(folder.absolute())
+        owner = f'sudo mkdir -p {name} && sudo chown -R "$USER" {name}   # or {other}'
         return fault(
             topic,
             f"{folder} can't be used: {error.strerror or error}",
@@ -213,7 +223,15 @@ def look_at_folder(topic: str, folder: Path, setting: str) -> Finding:
 def _existing(folder: Path) -> Path:
     """The folder itself, or the nearest above it that is there."""
     folder = folder.absolute()
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    return next(each for each in (folder, *folder.parents) if is_there(each))
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there that may be looked at."""
+    try:
+        return path.exists()
+    except OSError:  # a folder above it is closed to us
+        return False
 
 
 def look_at_memory(needed_gb: float, root: Path = Path("/")) -> list[Finding]:
@@ -251,6 +269,10 @@ def free_memory(root: Path = Path("/")) -> int | None:
         used = int((group / "memory.current").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no container, or one without a limit
         return free
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        # What was read of files counts as used, and is let go of when a program needs the room.
+        lines = (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+        used -= next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
     return max(0, min(free, limit - used))
 
 
@@ -260,11 +282,18 @@ def guessable(token: str) -> bool:
 
 
 def token_line(setting: str) -> str:
-    """The line that makes a token and sets it."""
-    make = "import secrets; print(secrets.token_urlsafe(24))"
-    return f'echo {setting}=$({this_python()} -c "{make}") >> .env'
+    """The line that makes a token and sets it where it is set now."""
+    made = "secrets.token_urlsafe(24)"
+    if setting in os.environ:  # which wins over .env
+        return f'export {setting}=$({this_python()} -c "import secrets; print({made})")'
+    # On a line of its own, also where the last one of the file has no end.
+    write = f"print('\\n{setting}=' + {made}, file=open('.env', 'a'))"
+    return f'{this_python()} -c "import secrets; {write}"'
 
 
 def where_set(name: str) -> str:
     """Where a setting comes from, for people."""
-    return "the environment" if name in os.environ else ".env"
+    if name in os.environ:
+        return "the environment"
+    file = secret_files.SECRETS_DIR / name.lower()
+    return str(file) if is_there(file) else ".env"

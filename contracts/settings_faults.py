@@ -62,14 +62,13 @@ def look_at_settings(kind: type[S], prefix: str, open_fix: str = "") -> tuple[S,
             if "_env_file" in replaced:
                 raise
             replaced["_env_file"] = None
-            findings.append(
-                fault(
-                    "settings",
-                    f".env can't be read: {error}",
-                    "No service starts with it.",
-                    "save .env as plain text in UTF-8",
-                )
+            mend = (
+                'sudo chown "$USER" .env'
+                if isinstance(error, PermissionError)
+                else "save .env as plain text in UTF-8"
             )
+            what = f".env can't be read: {error}"
+            findings.append(fault("settings", what, "No service starts with it.", mend))
         except ValueError as error:
             if "_secrets_dir" in replaced:
                 raise

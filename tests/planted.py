@@ -59,10 +59,7 @@ class Machine:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(
-                ("FRONTEND_", "BACKEND_", "GPU_", "NGROK_", "PYNGROK_", "PYTHON")
-            )
-            and not name.lower().endswith("_proxy")
+            if not name.startswith(OURS) and not name.lower().endswith("_proxy")
         } | {
             "HOME": str(folder),
             "XDG_CONFIG_HOME": str(folder),
@@ -280,7 +277,7 @@ FAULTS = {
         _host_speaks_another_version, "backend", "versions", "speaks version 2.0", "git pull"
     ),
     "anybody may come in": Planted(
-        _anybody_may_come, "backend", "token", "BACKEND_HOST=0.0.0.0", "echo BACKEND_TOKEN="
+        _anybody_may_come, "backend", "token", "BACKEND_HOST=0.0.0.0", "BACKEND_TOKEN="
     ),
     "a token can be guessed": Planted(
         _token_can_be_guessed, "gpu_service", "token", "GPU_TOKEN", "token_urlsafe"

@@ -15,6 +15,7 @@ from contracts.machine import (
     look_at_memory,
     look_at_port,
     look_at_python,
+    quoted,
     where_set,
 )
 from tools.environment import Environment, SetupFailed, refuse_unsupported_platform
@@ -147,7 +148,7 @@ def _packages(environment: Environment) -> Finding:
 
 
 def _anew(environment: Environment) -> str:
-    return f"rm -r {environment.folder}; python3 run.py demo"
+    return f"rm -r {quoted(environment.folder)}; python3 run.py demo"
 
 
 class _Service:
@@ -170,7 +171,16 @@ class _Service:
         except OSError as error:
             words = str(error)
         except ValueError:
-            late = f"it had not ended after {ASK_SECONDS:.0f} s"
-            words = late if answer.status is None else answer.last_words
+            if answer.status is None:
+                return [self._late()]
+            words = answer.last_words
         what = f"the {self._name} could not be asked: {words}"
         return [fault(self._name, what, "So it would not start.", _anew(self._environment))]
+
+    def _late(self) -> Finding:
+        return fault(
+            self._name,
+            f"the {self._name} could not be asked: it had not ended after {ASK_SECONDS:.0f} s",
+            "So nothing is known of it. A slow disk takes long the first time, and not again.",
+            "python3 run.py doctor   # once more",
+        )

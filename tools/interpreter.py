@@ -76,7 +76,7 @@ def python_from_uv() -> Optional[str]:
     if uv is None:
         return None
     if not output_of([uv, "python", "find", "3.12"]):
-        print("no Python 3.11 or 3.12 here; uv fetches 3.12", flush=True)
+        print("no Python 3.11 or 3.12 here; uv fetches 3.12", file=sys.stderr)
         subprocess.call([uv, "python", "install", "3.12"])
     return output_of([uv, "python", "find", "3.12"]) or None
 

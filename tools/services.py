@@ -149,8 +149,11 @@ def read_dotenv(path: Path) -> dict[str, str]:
     """The settings in a `.env` file, as python-dotenv reads them, less its escapes."""
     if not path.is_file():
         return {}
-    # A file that is no UTF-8 is told by `doctor`, and must not end it.
-    text = path.read_text(encoding="utf-8", errors="replace")
+    # A file that can't be read, or is no UTF-8, is told by `doctor`, and must not end it.
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except PermissionError:
+        return {}
     pairs = re.findall(r"^[ \t]*(?:export +)?(\w+)[ \t]*=[ \t]*(.*)$", text, re.M)
     return {name: _unquoted(value) for name, value in pairs}
 

@@ -6,7 +6,7 @@ from backend.settings import Settings
 from backend.speech.gtts_voice import GttsVoices
 from contracts.errors import SpeechFailed
 from contracts.findings import Finding, fault, well
-from contracts.machine import ask_python, this_python
+from contracts.machine import ask_python, this_python, where_set
 
 ASK_SECONDS: Final = 15.0
 _SPEAKS: Final = """
@@ -37,6 +37,7 @@ def look_at_online_voice(settings: Settings) -> Finding:
     """Have Google's voice speak a word, where it is allowed."""
     if not settings.gtts:
         return well("voices", "Google's voice is switched off; no text leaves this machine")
+    place = where_set("BACKEND_GTTS")
     voices = GttsVoices(settings.gtts_timeout_seconds)
     voice = next(each for each in voices.voices if each.language == "en")
     try:
@@ -47,6 +48,6 @@ def look_at_online_voice(settings: Settings) -> Finding:
             error.detail,
             f"Each text waits for it, up to {settings.gtts_timeout_seconds:g} s a sentence, before "
             "the offline voice speaks.",
-            "BACKEND_GTTS=false   # in .env, as long as it can't be reached from here",
+            f"BACKEND_GTTS=false   # in {place}, as long as it can't be reached from here",
         )
     return well("voices", "Google's voice answers")

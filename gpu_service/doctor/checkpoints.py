@@ -1,13 +1,12 @@
 """Whether the installed checkpoints are what was installed, and nothing lies there unused."""
 
 import re
-import shlex
 from pathlib import Path
 from typing import Final
 
 from contracts.errors import InvalidInput
 from contracts.findings import Finding, fault, note, well
-from contracts.machine import this_python
+from contracts.machine import quoted, this_python
 from gpu_service.doctor.engines import line_to_get
 from gpu_service.settings import Settings
 from gpu_service.weights.registry import WEIGHTS, weights_of_file
@@ -58,17 +57,17 @@ def _installed(store: WeightsStore, name: str) -> Finding:
 def _stray(path: Path) -> Finding:
     if re.fullmatch(rf"({'|'.join(WEIGHTS)})-[0-9a-f]{{12}}(\.\w+)?", path.name):
         what = f"{path} is left over from an earlier installation"
-        return note("checkpoints", what, "It only takes room.", f"rm -r {shlex.quote(str(path))}")
+        return note("checkpoints", what, "It only takes room.", f"rm -r {quoted(path)}")
     try:
         name = weights_of_file(path.name).name
     except InvalidInput:
         name = "NAME"
-    line = f"{this_python()} -m gpu_service weights add {shlex.quote(str(path))} --name {name}"
+    line = f"{this_python()} -m gpu_service weights add {quoted(path)} --name {name}"
     names = f"   # NAME: {', '.join(WEIGHTS)}" * (name == "NAME")
     return fault(
         "checkpoints",
         f"{path} lies there and is not installed",
         "No engine uses a file that was only copied there: it is checked, and its licence is "
         "accepted, when it is added.",
-        f"{line} && rm -r {shlex.quote(str(path))}{names}",
+        f"{line} && rm -r {quoted(path)}{names}",
     )

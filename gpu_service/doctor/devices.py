@@ -214,7 +214,8 @@ def look_at_openvino(settings: Settings) -> list[Finding]:
                 "openvino",
                 f"it is installed and does not run: {words}",
                 "On a processor `auto` takes it for engines with a network, which then fail.",
-                f"{this_python()} -m pip uninstall -y openvino   # or: GPU_RUNTIME=torch in .env",
+                f"{this_python()} -m pip uninstall -y openvino   # or: GPU_RUNTIME=torch in "
+                f"{where_set('GPU_RUNTIME')}",
             )
         ]
     devices = json.loads(answer.out)

@@ -1,11 +1,12 @@
 """Whether the engines can render here."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from contracts.errors import CheckpointMismatch, CheckpointMissing
 from contracts.findings import Finding, fault, note, well
-from contracts.machine import ask_python, this_python
+from contracts.machine import ask_python, this_python, where_set
 from gpu_service.settings import Settings
 from gpu_service.weights.registry import WEIGHTS, weights_named
 
@@ -41,7 +42,7 @@ def look_at_engines(settings: Settings, *, damaged: bool = False) -> list[Findin
     ]
     if not auto:
         why = "A job that leaves the engine open, as most do, fails."
-        line = f"GPU_ENGINE_ORDER={','.join(ready) or 'facewarp'}   # in .env"
+        line = line_to_order(ready or ["facewarp"])
         found.append(fault("engines", "`auto` has no engine that is ready", why, line))
     return found
 
@@ -53,7 +54,7 @@ def _status(told: dict[str, Any], auto: str) -> Finding:
         return well("engines", f"{name} is ready{on}{'; `auto` takes it' * (name == auto)}")
     if told["code"] == CheckpointMissing.code:
         return _missing(name, auto)
-    hint = str(told["hint"]).removeprefix("Run: ")
+    hint = str(told["hint"]).removeprefix("Run: ").replace("python -m", f"{this_python()} -m")
     what = f"{name} is not ready: {told['detail']}"
     return fault("engines", what, f"`auto` takes {auto or 'none'} instead.", hint)
 
@@ -67,6 +68,11 @@ def _missing(engine: str, auto: str) -> Finding:
         f"{weights.licence}.",
         line_to_get(weights.name),
     )
+
+
+def line_to_order(names: Sequence[str]) -> str:
+    """The line that has `auto` try these engines."""
+    return f"GPU_ENGINE_ORDER={','.join(names)}   # in {where_set('GPU_ENGINE_ORDER')}"
 
 
 def line_to_get(name: str) -> str:

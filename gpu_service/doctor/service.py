@@ -7,7 +7,7 @@ from contracts.machine import Door, look_at_disk, look_at_folder, look_at_memory
 from contracts.settings_faults import look_at_settings
 from gpu_service.doctor.checkpoints import look_at_checkpoints
 from gpu_service.doctor.devices import look_at_cpu, look_at_gpu, look_at_openvino
-from gpu_service.doctor.engines import look_at_engines
+from gpu_service.doctor.engines import line_to_order, look_at_engines
 from gpu_service.doctor.libraries import look_at_ffmpeg, look_at_opencv
 from gpu_service.doctor.reach import look_at_token, look_at_tunnel
 from gpu_service.engines.registry import ENGINES
@@ -65,6 +65,6 @@ def _order(settings: Settings) -> list[Finding]:
             "settings",
             f"GPU_ENGINE_ORDER names {', '.join(unknown)}, which is no engine",
             "`auto` passes over it without a word.",
-            f"GPU_ENGINE_ORDER={','.join(known)}   # in .env",
+            line_to_order(known),
         )
     ]

@@ -40,7 +40,9 @@ class Signature(NamedTuple):
         for verb, found, own in zip(("takes", "gives"), (inputs, outputs), wanted, strict=True):
             if list(found) != own:
                 raise CheckpointMismatch(
-                    f"the network in {name} {verb} {_shapes(found)} instead of {_shapes(own)}"
+                    f"the network in {name} {verb} {_shapes(found)} instead of {_shapes(own)}",
+                    hint="An export of another version of this program is to be made again: "
+                    "python -m gpu_service export --help",
                 )
 
 

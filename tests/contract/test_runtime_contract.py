@@ -148,8 +148,11 @@ def test_what_was_drawn_stays_when_more_is_drawn(
 @pytest.mark.parametrize(("to", "read"), [("openvino", "face.xml"), ("onnx", "face.onnx")])
 def test_a_file_with_another_network_is_refused(to: Any, read: str, exports: Exports) -> None:
     folder, _ = exports.made(to)
-    with pytest.raises(CheckpointMismatch, match=rf"{read} takes 6x96x96 instead of 1x80x16, 512"):
+    with pytest.raises(
+        CheckpointMismatch, match=rf"{read} takes 6x96x96 instead of 1x80x16, 512"
+    ) as refused:
         _runtime(to).read(folder / read, SIGNATURES["mouth"])
+    assert "export" in refused.value.hint, "it may be an export of an older version"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])

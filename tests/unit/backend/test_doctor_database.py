@@ -33,6 +33,7 @@ def test_added_hosts_are_read_and_nothing_is_changed(tmp_path: Path, file: Path)
     assert list(hosts) == [Added("Colab", "https://host.example", "a-token")]
     assert "a-token" not in str(found)
     assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_no_database_yet_is_no_fault_and_none_is_made(tmp_path: Path) -> None:
@@ -48,6 +49,44 @@ def test_a_damaged_database_is_a_fault(tmp_path: Path) -> None:
     assert found.state == "fault"
     assert "not a database" in found.what
     assert found.fix.startswith("mv ")
+
+
+def test_a_database_that_another_program_holds_is_not_to_be_put_away(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.doctor.database.CONNECT_SECONDS", 0.01)
+    with contextlib.closing(sqlite3.connect(file)) as holder:
+        holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+        holder.execute("UPDATE alembic_version SET version_num = version_num")
+        (found,), _ = look_at_database(settings(tmp_path))
+    assert found.state == "fault"
+    assert "locked" in found.what
+    assert found.fix.startswith(f"ls -l {file}*")
+
+
+def test_what_the_running_backend_has_just_written_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.sqlite3"
+    with contextlib.closing(open_database(f"sqlite:///{file}")) as database:
+        AddedHosts(database).add(NewGpuHost(url="https://host.example"), besides="")
+        _, hosts = look_at_database(settings(tmp_path))
+    assert [each.url for each in hosts] == ["https://host.example"]
+
+
+def test_a_folder_whose_name_means_something_in_an_address_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "C# 100%"
+    folder.mkdir()
+    open_database(settings(folder).sqlalchemy_url).close()
+    (found,), _ = look_at_database(settings(folder))
+    assert (found.state, "empty" in found.what) == ("ok", False)
+
+
+def test_a_driver_that_is_not_installed_is_a_fault(tmp_path: Path) -> None:
+    url = "postgresql+asyncpg://me:pass-word@db.example/jobs"
+    (found,), _ = look_at_database(settings(tmp_path, url))
+    assert found.state == "fault"
+    assert "asyncpg" in found.what
+    assert found.fix.startswith("BACKEND_DATABASE_URL=postgresql://")
+    assert "pass-word" not in str(found)
 
 
 def test_a_database_of_a_newer_program_is_a_fault(tmp_path: Path, file: Path) -> None:

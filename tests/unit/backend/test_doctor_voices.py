@@ -60,9 +60,10 @@ def test_googles_voice_that_fails_is_a_fault_with_the_line_that_leaves_it_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gtts.tts.gTTS, "stream", lambda self: [b"<html>Too many requests</html>"])
+    monkeypatch.setenv("BACKEND_GTTS", "true")
     found = look_at_online_voice(settings())
     assert found.state == "fault"
-    assert found.fix.startswith("BACKEND_GTTS=false")
+    assert found.fix.startswith("BACKEND_GTTS=false   # in the environment, ")
 
 
 def test_googles_voice_is_left_alone_where_it_is_switched_off(

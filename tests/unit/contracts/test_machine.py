@@ -1,4 +1,6 @@
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from contracts.findings import Finding, from_json
 from contracts.machine import (
     Door,
     ask,
@@ -23,6 +26,8 @@ from contracts.machine import (
     where_set,
 )
 from tests.fakes.scripted_server import answer, scripted
+from tools.environment import ROOT
+from tools.services import read_dotenv
 
 
 def door(port: int) -> Door:
@@ -83,7 +88,8 @@ def test_a_full_disk_is_told_with_what_is_needed(tmp_path: Path) -> None:
     found = look_at_disk(folder, 2, usage)
     assert found.state == "fault"
     assert "only 1.0 GB are free" in found.what
-    assert str(folder) in found.fix
+    assert str(folder) in found.what
+    assert found.fix.startswith(f"df -h {tmp_path} "), "df fails for a folder that is not there"
     assert set(asked) == {tmp_path}, "the disk is that of the nearest folder that is there"
 
 
@@ -105,6 +111,44 @@ def test_a_folder_below_a_file_is_a_fault(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder is barred to all")
 def test_a_folder_in_which_nothing_may_be_made_is_a_fault() -> None:
     assert look_at_folder("data", Path("/proc/data"), "BACKEND_DATA_DIR").state == "fault"
+
+
+def as_nobody(call: str, folder: Path) -> list[Finding]:
+    """What somebody finds who is not let into a folder; root is let in everywhere."""
+    program = (
+        f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\n"
+        "from contracts.findings import as_json\n"
+        "from contracts.machine import look_at_disk, look_at_folder\n"
+        "os.geteuid() or os.seteuid(65534)\n"
+        f"folder = Path(sys.argv[1])\nprint(as_json([{call}]))"
+    )
+    command = [sys.executable, "-c", program, str(folder)]
+    return from_json(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nobody is let into."""
+    folder = tmp_path / "my closed"
+    folder.mkdir()
+    folder.chmod(0)
+    yield folder
+    folder.chmod(0o700)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders are not closed so there")
+def test_a_folder_in_a_closed_one_is_a_fault_and_what_is_above_it_is_left_to_its_owner(
+    closed: Path,
+) -> None:
+    folder = closed / "new" / "data"
+    (found,) = as_nobody('look_at_folder("data", folder, "BACKEND_DATA_DIR")', folder)
+    assert found.state == "fault"
+    assert "Permission denied" in found.what
+    assert found.fix.startswith(f"sudo mkdir -p '{folder}' && sudo chown -R \"$USER\" '{folder}' ")
+    assert "BACKEND_DATA_DIR=…" in found.fix
+    (disk,) = as_nobody("look_at_disk(folder, 0)", folder)
+    assert disk.state == "ok", "its disk is that of what can be seen"
 
 
 def system(root: Path, available_kb: int, limit: str = "", used: int = 0) -> Path:
@@ -131,6 +175,13 @@ def test_in_a_container_its_limit_counts(tmp_path: Path, limit: str, free: int) 
     assert free_memory(system(tmp_path, 2_000_000, limit, 1_000_000_000)) == free
 
 
+def test_what_a_container_has_read_of_files_does_not_count_as_taken(tmp_path: Path) -> None:
+    root = system(tmp_path, 2_000_000, "1500000000", 1_400_000_000)
+    stat = root / "sys/fs/cgroup/memory.stat"
+    stat.write_text("anon 300000000\nfile 1100000000\ninactive_file 900000000\n")
+    assert free_memory(root) == 1_000_000_000
+
+
 def test_where_the_system_does_not_tell_nothing_is_said(tmp_path: Path) -> None:
     assert look_at_memory(1.5, tmp_path) == []
 
@@ -143,14 +194,12 @@ def test_a_program_is_asked_and_its_last_words_are_kept() -> None:
 
 
 def test_a_program_that_hangs_is_given_up_and_so_is_what_it_started() -> None:
-    program = (
-        "import subprocess, sys\n"
-        "print('begun', flush=True)\n"
-        "subprocess.run([sys.executable, '-c', 'import sys; sys.stdin.buffer.read(); "
-        "import threading; threading.Event().wait(30)'])"
-    )
-    # Were its output a pipe, the grandchild would hold it open for those 30 seconds.
-    found = ask([sys.executable, "-c", program], 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        waits = f"import socket; socket.create_connection(('127.0.0.1', {port})).recv(1)"
+        program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waits!r}])"
+        # Were its output a pipe, the grandchild would hold it open until the listener is gone.
+        found = ask([sys.executable, "-c", program], 2.0)
     assert found.status is None
 
 
@@ -172,6 +221,8 @@ def test_this_python_is_usable_and_named_as_a_person_would(
     assert this_python() == sys.executable
     monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "python"))
     assert this_python() == str(Path(".venv/python"))
+    monkeypatch.setattr(sys, "executable", "/my projects/.venv/python")
+    assert this_python() in ("'/my projects/.venv/python'", '"/my projects/.venv/python"')
 
 
 @pytest.mark.parametrize(
@@ -182,9 +233,30 @@ def test_short_and_uniform_tokens_can_be_guessed(token: str, bad: bool) -> None:
     assert guessable(token) == bad
 
 
-def test_where_a_setting_comes_from_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_setting_comes_from_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GPU_TOKEN", "x")
     monkeypatch.delenv("BACKEND_TOKEN", raising=False)
     assert where_set("GPU_TOKEN") == "the environment"
     assert where_set("BACKEND_TOKEN") == ".env"
-    assert token_line("GPU_TOKEN").endswith(">> .env")
+    monkeypatch.setattr("contracts.secret_files.SECRETS_DIR", tmp_path)
+    (tmp_path / "backend_token").touch()
+    assert where_set("BACKEND_TOKEN") == str(tmp_path / "backend_token")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the line is tried in a shell")
+def test_the_line_that_makes_a_token_sets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GPU_TOKEN", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("GPU_PORT=9001")  # whose line has no end
+    subprocess.run(["/bin/sh", "-c", token_line("GPU_TOKEN")], check=True)
+    told = read_dotenv(Path(".env"))
+    assert told["GPU_PORT"] == "9001"
+    assert not guessable(told["GPU_TOKEN"])
+    monkeypatch.setenv("GPU_TOKEN", "secret")  # wins over the file
+    show = f"{token_line('GPU_TOKEN')}; printenv GPU_TOKEN"
+    done = subprocess.run(["/bin/sh", "-c", show], check=True, capture_output=True, text=True)
+    assert not guessable(done.stdout.strip())

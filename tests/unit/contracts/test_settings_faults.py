@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from typing import Annotated, Self
@@ -66,6 +67,22 @@ def test_an_env_file_in_another_encoding_is_a_fault_and_not_read(elsewhere):
     assert settings.colour == "white"
     assert ".env can't be read" in found.what
     assert "UTF-8" in found.fix
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files are not closed so there")
+def test_an_env_file_of_somebody_else_is_a_fault_with_the_line_that_takes_it_over(elsewhere):
+    (elsewhere / ".env").touch(mode=0)
+    program = (
+        "import os, dotenv, backend.settings\n"
+        "from contracts.settings_faults import look_at_settings\n"
+        "os.chdir(os.sys.argv[1])\n"
+        "os.geteuid() or os.seteuid(65534)  # root may read everything\n"
+        "print(look_at_settings(backend.settings.Settings, 'BACKEND_')[1][0].fix)"
+    )
+    elsewhere.chmod(0o755)
+    command = [sys.executable, "-c", program, str(elsewhere)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == 'sudo chown "$USER" .env'
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.machine import this_python
 from gpu_service.doctor import engines
 from gpu_service.doctor.engines import look_at_engines
 from gpu_service.doctor.ready import statuses
@@ -49,7 +50,19 @@ def test_auto_without_an_engine_that_is_ready_is_a_fault(monkeypatch: pytest.Mon
     monkeypatch.setenv("GPU_ENGINE_ORDER", "wav2lip")
     faults = [each for each in look_at_engines(Settings()) if each.state == "fault"]
     assert [each.what for each in faults] == ["`auto` has no engine that is ready"]
-    assert faults[0].fix.startswith("GPU_ENGINE_ORDER=facewarp")
+    assert faults[0].fix == "GPU_ENGINE_ORDER=facewarp   # in the environment"
+
+
+@pytest.mark.usefixtures("wrong_file")
+def test_a_library_that_is_missing_is_installed_by_the_python_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As an import finds it that is not there.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (fault,) = [each for each in look_at_engines(Settings()) if each.state == "fault"]
+    assert fault.what == "wav2lip is not ready: PyTorch is not installed"
+    assert fault.fix == f"{this_python()} -m pip install torch==2.13.0"
 
 
 @pytest.mark.usefixtures("wrong_file", "torch")
@@ -86,3 +99,4 @@ def test_an_order_that_names_no_engine_is_a_fault(monkeypatch: pytest.MonkeyPatc
     assert [each.topic for each in faults] == ["settings"]
     assert "names wav2lipp" in faults[0].what
     assert faults[0].fix.startswith("GPU_ENGINE_ORDER=facewarp ")
+    assert "in the environment" in faults[0].fix, "which wins over .env"

@@ -1,4 +1,5 @@
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,18 +58,26 @@ def test_what_a_service_finds_is_told_with_the_rest(
         ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
         ("print('hello')", "hello"),
         ("import os; os.abort()", "exit status -"),
-        ("import threading; threading.Event().wait()", "had not ended after"),
     ],
 )
 def test_a_service_that_cannot_be_asked_is_a_fault(
     project: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str
 ) -> None:
-    monkeypatch.setattr(module, "ASK_SECONDS", 1.0 if "wait" in program else 30.0)
     services(monkeypatch, {"GPU host": program})
     (fault,) = faults(findings(Whole(project)))
     assert fault.what.startswith("the GPU host could not be asked: ")
     assert words in fault.what
     assert fault.fix.endswith("python3 run.py demo")
+
+
+def test_nothing_is_removed_since_a_service_takes_long(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ASK_SECONDS", 1.0)
+    services(monkeypatch, {"GPU host": "import threading; threading.Event().wait()"})
+    (fault,) = faults(findings(Whole(project)))
+    assert fault.what == "the GPU host could not be asked: it had not ended after 1 s"
+    assert fault.fix.startswith("python3 run.py doctor ")
 
 
 def test_where_packages_are_missing_that_alone_is_the_fault(
@@ -86,6 +95,18 @@ def test_without_an_environment_the_first_command_is_the_fix(project: Path) -> N
     (fault,) = faults(findings(Environment(project)))
     assert fault.topic == "packages"
     assert fault.fix == "python3 run.py demo"
+
+
+def test_no_other_folder_is_removed_than_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "lipsync copy"
+    (project / "requirements").mkdir(parents=True)
+    for name in SETS["default"]:
+        (project / "requirements" / f"{name}.txt").write_text("nowhere-to-be-found==1.0 \\\n")
+    services(monkeypatch, {})
+    (fault,) = faults(findings(Whole(project)))
+    assert shlex.split(fault.fix)[:3] == ["rm", "-r", f"{project / '.venv'};"]
 
 
 def test_ports_and_data_of_the_env_file_count(

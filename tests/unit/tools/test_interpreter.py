@@ -50,13 +50,16 @@ def test_a_version_that_pyenv_has_but_does_not_show_is_found(empty_path: Path) -
     assert interpreter.find_python() == str(python)
 
 
-def test_uv_gets_a_python_where_none_is_found(empty_path: Path) -> None:
+def test_uv_gets_a_python_where_none_is_found(
+    empty_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     script(
         empty_path / "uv",
         f'if [ "$2" = install ]; then : > {empty_path}/got; exit; fi\n'
         f"[ -e {empty_path}/got ] && echo /opt/python3.12",
     )
     assert interpreter.python_from_uv() == "/opt/python3.12"
+    assert capsys.readouterr().out == "", "what `doctor --json` prints is for programs"
 
 
 def test_without_any_python_the_message_says_what_to_install(

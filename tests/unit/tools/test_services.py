@@ -153,3 +153,14 @@ def test_a_dotenv_file_is_read_as_the_services_read_it(tmp_path: Path) -> None:
     lines += ["E=", "F=a#b", "G= # nothing"]
     path.write_text("\n".join(lines))
     assert read_dotenv(path) == dotenv_values(path)
+
+
+def test_a_dotenv_file_of_somebody_else_is_left_to_doctor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / ".env").touch()
+    monkeypatch.setattr(Path, "read_text", closed)
+    assert read_dotenv(tmp_path / ".env") == {}
