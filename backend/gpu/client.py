@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from backend.gpu.rendering import OnRestart, Patience, Rendering, RenderOrder
 from backend.gpu.stop import Stop
-from backend.gpu.transport import JSON, Line, Meter, Peer, Wire, line_to, no_gpu_host
+from backend.gpu.transport import JSON, Line, Meter, Peer, line_to, no_gpu_host
 from backend.gpu.uploads import OnSent, Transfers, told_nothing
+from backend.gpu.wire import Wire
 from backend.staging.fragments import Fragments
 from contracts.errors import LipSyncError, RenderNotFound
 from contracts.hosts import is_loopback

@@ -17,8 +17,9 @@ from requests_toolbelt import MultipartEncoder
 from backend.gpu.client import PLAIN_PATH
 from backend.gpu.rendering import OnRestart, RenderOrder
 from backend.gpu.stop import Stop
-from backend.gpu.transport import Line, Meter, Wire, gpu_errors, line_to, no_gpu_host
+from backend.gpu.transport import Line, Meter, gpu_errors, line_to, no_gpu_host
 from backend.gpu.uploads import OnSent, told_nothing, watched
+from backend.gpu.wire import Wire
 from backend.staging.forms import common_face, common_speech
 from backend.staging.fragments import Fragments
 from backend.staging.refragment import WholeVideo, pieces, refragment

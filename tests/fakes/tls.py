@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from backend.gpu.transport import Wire
+from backend.gpu.wire import Wire
 
 _ANONYMOUS = "AECDH-AES128-SHA:@SECLEVEL=0"
 

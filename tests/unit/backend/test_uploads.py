@@ -13,8 +13,9 @@ from backend.gpu import rendering, uploads
 from backend.gpu.client import GpuClient
 from backend.gpu.rendering import LOST, RenderOrder
 from backend.gpu.stop import Stop
-from backend.gpu.transport import Wire, line_to
+from backend.gpu.transport import line_to
 from backend.gpu.uploads import Counted, Transfers
+from backend.gpu.wire import Wire
 from backend.staging.fragments import Fragments
 from backend.staging.store import JobMedia
 from contracts.errors import Cancelled, GpuRefused, GpuTimeout, GpuUnreachable, MediaTooLarge
