@@ -71,7 +71,7 @@ def _agent() -> Finding | None:
     # Where pyngrok looks for it: not on the PATH, where its own script of that name would be.
     if Path(PyngrokConfig().ngrok_path).is_file():
         return None
-    why = f"It is downloaded at the first start; where that fails: {_UNREACHED}"
+    why = "It is downloaded at the first start; where that fails, no tunnel opens."
     line = f'{this_python()} -c "from pyngrok import ngrok; ngrok.install_ngrok()"'
     return fault("tunnel", "GPU_TUNNEL=ngrok, and ngrok's agent is not here", why, line)
 
