@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from contracts.findings import Finding, fault, well
-from contracts.machine import where_set
+from contracts.doctor.findings import Finding, fault, well
+from contracts.doctor.machine import where_set
 from contracts.secret_files import SECRETS_DIR
 
 _DOES_NOT_START = "The service that reads it does not start."

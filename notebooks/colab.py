@@ -23,8 +23,8 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any, NamedTuple
 
-from contracts.machine import ask
-from contracts.packages import read_pins
+from contracts.doctor.machine import ask
+from contracts.doctor.packages import read_pins
 from notebooks.background import Background
 from tools.demo import multipart, problem
 from tools.environment import TORCH

@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 from typing import NoReturn
 
-from contracts.machine import port_is_free
+from contracts.doctor.machine import port_is_free
 from tools import services
 from tools.demo import FACE, TEXT, DemoFailed, demo
 from tools.doctor import doctor

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from contracts.doctor import tell
-from contracts.findings import Finding, exit_status, fault, from_json, look_at_all, well
-from contracts.machine import (
+from contracts.doctor.command import tell
+from contracts.doctor.findings import Finding, exit_status, fault, from_json, look_at_all, well
+from contracts.doctor.machine import (
     Door,
     ask_python,
     look_at_disk,
@@ -30,8 +30,8 @@ ASK_SECONDS = 35.0
 HEALTH = {"frontend": "/health", "backend": "/health/live", "gpu": "/health"}
 """What each of `PORTS` answers without a token."""
 _FRONTEND_SETTINGS = """
-from contracts.findings import as_json
-from contracts.machine import look_at_folder
+from contracts.doctor.findings import as_json
+from contracts.doctor.machine import look_at_folder
 from contracts.settings_faults import look_at_settings
 from frontend.settings import Settings
 settings, found = look_at_settings(Settings, "FRONTEND_")

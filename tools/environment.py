@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contracts import packages
-from contracts.machine import ask
+from contracts.doctor import packages
+from contracts.doctor.machine import ask
 from tools.interpreter import USABLE, version_of
 from tools.processes import lines_of
 

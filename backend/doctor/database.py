@@ -11,8 +11,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from backend.database import address_of, known_revisions
 from backend.gpu.added import GpuHostRow
 from backend.settings import Settings
-from contracts.findings import Finding, fault, well
-from contracts.machine import is_there, quoted, where_set
+from contracts.doctor.findings import Finding, fault, well
+from contracts.doctor.machine import is_there, quoted, where_set
 
 CONNECT_SECONDS = 4
 

@@ -13,11 +13,11 @@ from backend.doctor.database import Added, look_at_database
 from backend.gpu.client import GpuClient
 from backend.gpu.transport import Line, line_to, no_gpu_host
 from backend.settings import Settings
+from contracts.doctor.findings import Finding, Look, fault, look_at_all, note, well
+from contracts.doctor.machine import where_set
 from contracts.errors import GpuRefused, GpuUnreachable, LipSyncError, NoGpuHost, VersionMismatch
-from contracts.findings import Finding, Look, fault, look_at_all, note, well
 from contracts.hosts import GpuHostView, host_name
 from contracts.lipsync import EngineStatus
-from contracts.machine import where_set
 from contracts.versions import (
     API_HEADER,
     API_VERSION,

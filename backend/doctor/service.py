@@ -5,9 +5,8 @@ from typing import Final
 from backend.doctor.hosts import look_at_hosts
 from backend.doctor.voices import look_at_offline_voice, look_at_online_voice
 from backend.settings import Settings
-from contracts.findings import Finding, fault, look_at_all, well
-from contracts.hosts import is_loopback
-from contracts.machine import (
+from contracts.doctor.findings import Finding, fault, look_at_all, well
+from contracts.doctor.machine import (
     Door,
     guessable,
     look_at_disk,
@@ -17,6 +16,7 @@ from contracts.machine import (
     token_line,
     where_set,
 )
+from contracts.hosts import is_loopback
 from contracts.settings_faults import look_at_settings
 
 SECONDS: Final = 25.0

@@ -4,9 +4,9 @@ from typing import Final
 
 from backend.settings import Settings
 from backend.speech.gtts_voice import GttsVoices
+from contracts.doctor.findings import Finding, fault, well
+from contracts.doctor.machine import ask_python, this_python, where_set
 from contracts.errors import SpeechFailed
-from contracts.findings import Finding, fault, well
-from contracts.machine import ask_python, this_python, where_set
 
 ASK_SECONDS: Final = 15.0
 _SPEAKS: Final = """

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from contracts.doctor import Doctor
-from contracts.findings import Finding
+from contracts.doctor.command import Doctor
+from contracts.doctor.findings import Finding
 
 
 def _look(machine: bool) -> list[Finding]:

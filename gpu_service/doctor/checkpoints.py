@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Final
 
+from contracts.doctor.findings import Finding, fault, note, well
+from contracts.doctor.machine import quoted, this_python
 from contracts.errors import InvalidInput
-from contracts.findings import Finding, fault, note, well
-from contracts.machine import quoted, this_python
 from gpu_service.doctor.engines import line_to_get
 from gpu_service.settings import Settings
 from gpu_service.weights.registry import WEIGHTS, weights_of_file

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from contracts.findings import Finding, fault, note, well
-from contracts.machine import ask, ask_python, this_python, where_set
+from contracts.doctor.findings import Finding, fault, note, well
+from contracts.doctor.machine import ask, ask_python, this_python, where_set
 from gpu_service.settings import Settings
 
 ASK_SECONDS: Final = 8.0

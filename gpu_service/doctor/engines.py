@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from contracts.doctor.findings import Finding, fault, note, well
+from contracts.doctor.machine import ask_python, this_python, where_set
 from contracts.errors import CheckpointMismatch, CheckpointMissing
-from contracts.findings import Finding, fault, note, well
-from contracts.machine import ask_python, this_python, where_set
 from gpu_service.settings import Settings
 from gpu_service.weights.registry import WEIGHTS, weights_named
 

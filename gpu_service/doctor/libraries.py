@@ -4,8 +4,8 @@ import re
 from importlib.metadata import distributions
 from typing import Final
 
-from contracts.findings import Finding, fault, note, well
-from contracts.machine import ask_python, this_python
+from contracts.doctor.findings import Finding, fault, note, well
+from contracts.doctor.machine import ask_python, this_python
 
 FFMPEG_FLOOR: Final = (8, 1, 3)
 """Closes CVE-2026-107697: a playlist in a playlist passes over the list of allowed formats."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pyngrok.conf import DEFAULT_NGROK_CONFIG_PATH, PyngrokConfig
 
-from contracts.findings import Finding, fault, note, well
-from contracts.machine import guessable, this_python, token_line, where_set
+from contracts.doctor.findings import Finding, fault, note, well
+from contracts.doctor.machine import guessable, this_python, token_line, where_set
 from gpu_service.settings import Settings
 
 _UNREACHED = "No tunnel opens, so other machines can't reach this host."

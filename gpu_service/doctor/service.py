@@ -2,8 +2,14 @@
 
 from typing import Final
 
-from contracts.findings import Finding, exit_status, fault, look_at_all
-from contracts.machine import Door, look_at_disk, look_at_folder, look_at_memory, look_at_port
+from contracts.doctor.findings import Finding, exit_status, fault, look_at_all
+from contracts.doctor.machine import (
+    Door,
+    look_at_disk,
+    look_at_folder,
+    look_at_memory,
+    look_at_port,
+)
 from contracts.settings_faults import look_at_settings
 from gpu_service.doctor.checkpoints import look_at_checkpoints
 from gpu_service.doctor.devices import look_at_cpu, look_at_gpu, look_at_openvino

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contracts.machine import port_is_free
+from contracts.doctor.machine import port_is_free
 from tests.pages import commands
 from tools.environment import ROOT
 from tools.services import free_ports

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.findings import Finding, from_json
+from contracts.doctor.findings import Finding, from_json
 from tests.planted import FAULTS, TOKEN, Machine, machine
 from tools.doctor import findings
 from tools.environment import Environment

@@ -9,7 +9,7 @@ import pytest
 from backend.doctor import hosts as module
 from backend.doctor.hosts import look_at_hosts
 from backend.settings import Settings
-from contracts.findings import Finding
+from contracts.doctor.findings import Finding
 from contracts.versions import API_VERSION, PROGRAM_VERSION
 from tests.fakes.gpu_host import ENGINE, gpu_host
 from tests.fakes.running_backend import running_backend

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from backend.doctor.service import look_at_service
-from contracts.findings import Finding
+from contracts.doctor.findings import Finding
 from tests.fakes.gpu_host import gpu_host
 from tools.services import free_ports
 

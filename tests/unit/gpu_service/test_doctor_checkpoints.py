@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.findings import Finding
+from contracts.doctor.findings import Finding
 from gpu_service.doctor.checkpoints import look_at_checkpoints
 from gpu_service.settings import Settings
 from gpu_service.weights.registry import weights_named

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.findings import Finding
+from contracts.doctor.findings import Finding
 from gpu_service.doctor import devices
 from gpu_service.doctor.devices import (
     TorchBuild,

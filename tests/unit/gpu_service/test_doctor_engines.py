@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.machine import this_python
+from contracts.doctor.machine import this_python
 from gpu_service.doctor import engines
 from gpu_service.doctor.engines import look_at_engines
 from gpu_service.doctor.ready import statuses

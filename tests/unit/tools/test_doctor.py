@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.findings import Finding
+from contracts.doctor.findings import Finding
 from tools import doctor as module
 from tools.commands import run
 from tools.doctor import doctor, findings

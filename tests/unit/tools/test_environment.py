@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.packages import read_pins
+from contracts.doctor.packages import read_pins
 from tools.environment import OPTIONAL, ROOT, SETS, Environment, SetupFailed
 
 

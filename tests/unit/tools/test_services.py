@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from contracts.machine import port_is_free
+from contracts.doctor.machine import port_is_free
 from tools import services
 from tools.environment import ROOT
 from tools.services import ServiceDied, free_ports, read_dotenv, running, wiring

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from contracts.findings import Finding, from_json
-from contracts.machine import (
+from contracts.doctor.findings import Finding, from_json
+from contracts.doctor.machine import (
     Door,
     ask,
     ask_python,
@@ -118,8 +118,8 @@ def as_nobody(call: str, folder: Path) -> list[Finding]:
     program = (
         f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\n"
-        "from contracts.findings import as_json\n"
-        "from contracts.machine import look_at_disk, look_at_folder\n"
+        "from contracts.doctor.findings import as_json\n"
+        "from contracts.doctor.machine import look_at_disk, look_at_folder\n"
         "os.geteuid() or os.seteuid(65534)\n"
         f"folder = Path(sys.argv[1])\nprint(as_json([{call}]))"
     )

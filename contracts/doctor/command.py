@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from contracts.findings import Finding, as_json, as_text, exit_status, fault, well
-from contracts.machine import look_at_python, this_python
-from contracts.packages import differences
+from contracts.doctor.findings import Finding, as_json, as_text, exit_status, fault, well
+from contracts.doctor.machine import look_at_python, this_python
+from contracts.doctor.packages import differences
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 class Doctor(NamedTuple):

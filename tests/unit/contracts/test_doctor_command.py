@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.doctor import Doctor
-from contracts.findings import Finding, fault, well
+from contracts.doctor.command import Doctor
+from contracts.doctor.findings import Finding, fault, well
 from tools.environment import ROOT
 
 
@@ -60,7 +60,7 @@ def test_where_the_packages_are_wrong_that_alone_is_told(
 ) -> None:
     (tmp_path / "requirements").mkdir()
     (tmp_path / "requirements" / "gpu_service.txt").write_text("nowhere==1.0 \\\n")
-    monkeypatch.setattr("contracts.doctor.ROOT", tmp_path)
+    monkeypatch.setattr("contracts.doctor.command.ROOT", tmp_path)
     found = Doctor("gpu_service", "GPU host", broken).findings()
     assert [each.what for each in found if each.state == "fault"] == ["nowhere 1.0 is missing"]
 
@@ -68,7 +68,7 @@ def test_where_the_packages_are_wrong_that_alone_is_told(
 def test_a_host_without_its_lock_is_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("contracts.doctor.ROOT", tmp_path)
+    monkeypatch.setattr("contracts.doctor.command.ROOT", tmp_path)
     packages = Doctor("gpu_service", "GPU host", look).findings()[1]
     assert packages.state == "ok"
     assert "not compared" in packages.what

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from contracts import secret_files
-from contracts.findings import Finding, fault, well
+from contracts.doctor.findings import Finding, fault, well
 
 USABLE_PYTHONS: Final = ((3, 11), (3, 12))
-_ROOT: Final = Path(__file__).resolve().parent.parent
+_ROOT: Final = Path(__file__).resolve().parents[2]
 _DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """A proxy in the environment is not for the way to this machine."""
 

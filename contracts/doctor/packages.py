@@ -1,6 +1,6 @@
 """How the installed packages differ from locks.
 
-Standard library only, and also a program: `python -I contracts/packages.py LOCK…` prints one
+Standard library only, and also a program: `python -I contracts/doctor/packages.py LOCK…` prints one
 difference a line, for an environment other than one's own.
 """
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from contracts.findings import (
+from contracts.doctor.findings import (
     Finding,
     as_json,
     as_text,

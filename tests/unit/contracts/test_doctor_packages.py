@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts import packages
-from contracts.packages import applies, differences, read_pins
+from contracts.doctor import packages
+from contracts.doctor.packages import applies, differences, read_pins
 from tools.environment import ROOT
 
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))

@@ -1,0 +1,1 @@
+"""What every doctor shares: its findings, and what any service needs of its machine."""
