@@ -159,7 +159,8 @@ def test_packed_speech_is_the_same_video(studio, tmp_path):
     assert studio.render(speech=speech).video == studio.render(speech=packed.read_bytes()).video
 
 
-def test_a_file_over_the_hosts_limit_is_refused_as_such(studio, tunnel):
+def test_a_file_over_the_hosts_limit_is_refused_as_such_and_not_sent_again(studio, tunnel):
     with pytest.raises(MediaTooLarge):
         studio.render(bytes(LIMIT + 1))
-    assert sum(each.sent for each in tunnel.traffic.values()) < LIMIT
+    assert [request.split("/")[0].strip() for request in tunnel.requests].count("PUT") == 1
+    assert not any(request.startswith("POST") for request in tunnel.requests)
