@@ -33,9 +33,14 @@ LOOK_SECONDS: Final = 3.0
 _random = random.SystemRandom()
 
 
-def beyond_this_machine(url: str) -> bool:
-    """Whether an address is that of another machine."""
-    return not is_loopback(urlsplit(url).hostname or "")
+def beyond_own_network(url: str) -> bool:
+    """Whether requests to an address may be counted, as tunnels do.
+
+    Within a network of one's own, such as that of containers, plain HTTP is spoken; elsewhere it
+    would show the token to everybody on the way, so that only TLS is.
+    """
+    parts = urlsplit(url)
+    return parts.scheme == "https" and not is_loopback(parts.hostname or "")
 
 
 class Place:
@@ -89,10 +94,9 @@ class GpuHosts:
         timeout_seconds: How long resuming a render is tried while nothing new comes.
         clock: Seconds that only grow.
         draw: A random number in [0, 1), so that pauses of several hosts do not end together.
-        far: Whether the host at an address is beyond this machine: it is asked seldom, and what is
-            sent there is packed.
+        far: Whether the host at an address is asked seldom, because that costs requests.
         forwarded: Whether what is sent is packed for every host, because ports of this machine lead
-            to others. Asking through those costs nothing.
+            to others; else for those at addresses of other machines.
     """
 
     def __init__(
@@ -104,7 +108,7 @@ class GpuHosts:
         *,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _random.random,
-        far: Callable[[str], bool] = beyond_this_machine,
+        far: Callable[[str], bool] = beyond_own_network,
         forwarded: bool = False,
     ) -> None:
         self._added = added
@@ -277,7 +281,7 @@ class GpuHosts:
         def meter(traffic: Traffic) -> None:
             self._usage.passed(url, traffic)
 
-        far = self._forwarded or self._far(url)
+        far = True if self._forwarded else None
         return (
             GpuClient(url, token, self._timeout_seconds, meter=meter, far=far),
             PlainClient(url, token, meter=meter),

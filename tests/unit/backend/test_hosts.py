@@ -12,7 +12,7 @@ from backend.gpu import hosts as hosts_module
 from backend.gpu.added import AddedHosts
 from backend.gpu.client import HostHealth
 from backend.gpu.host import FRESH_SECONDS, MAX_PAUSE_SECONDS
-from backend.gpu.hosts import FIXED_ID, GpuHosts
+from backend.gpu.hosts import FIXED_ID, GpuHosts, beyond_own_network
 from backend.gpu.plain import PlainClient
 from backend.gpu.usage import FAR_SECONDS, QUESTIONS_A_DAY, SPARED_QUESTIONS, Usage
 from contracts.errors import (
@@ -813,6 +813,21 @@ def test_an_added_host_with_a_wrong_token_says_how_to_mend_it(database):
         hosts.look()
         assert hosts.take(None) is None
         assert isinstance(hosts.why(), GpuRefused)
+
+
+@pytest.mark.parametrize(
+    ("url", "counted"),
+    [
+        ("https://kind-otter.ngrok-free.app", True),
+        ("https://203.0.113.7:9000", True),
+        ("http://gpu_service:9000", False),
+        ("http://192.168.1.20:9000", False),
+        ("https://localhost:9443", False),
+        ("http://127.0.0.1:9000", False),
+    ],
+)
+def test_questions_are_counted_where_a_tunnel_may_count_them(url, counted):
+    assert beyond_own_network(url) is counted
 
 
 @pytest.mark.parametrize("forwarded", [False, True])
