@@ -1,5 +1,6 @@
 """Networks in OpenVINO: the fastest way to run them on a CPU."""
 
+import functools
 import threading
 import warnings
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ class OpenVinoRuntime:
 
     def __init__(self, precision: Precision | str = "auto") -> None:
         self.precision: str = "fp32" if precision == "auto" else precision
-        self._core = openvino.Core()
+        self._core = _core()
         able: list[str] = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision not in _HINTS or (self.precision == "bf16" and "BF16" not in able):
             raise EngineUnavailable(
@@ -81,6 +82,17 @@ class OpenVinoRuntime:
     def to_numpy(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
         """What a network gave."""
         return array
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """OpenVINO itself, kept until the process ends.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and frees that when it is
+    unloaded, in whichever thread that is. The first thread's next signal, such as Ctrl-C, would
+    then end the process.
+    """
+    return openvino.Core()
 
 
 def _shapes(ports: Sequence[Any]) -> list[tuple[int, ...]]:
