@@ -1,6 +1,6 @@
 """The mouth's half of Wav2Lip's generator, with half the multiplications of its large convolutions.
 
-Four rows of a 3 x 3 convolution's result need eighteen products for each column of its kernel when
+Four rows of a 3 x 3 convolution's result need twelve products for each column of its kernel when
 they are computed one by one, and six when the four are computed together from sums of the rows that
 they share. Those sums are cheap where a runtime fuses them, as OpenVINO does; PyTorch's own
 operators write each of them into memory and gain nothing.
