@@ -7,7 +7,6 @@ import pytest
 
 from backend.gpu.client import GpuClient
 from backend.gpu.rendering import LOST, RenderOrder
-from backend.gpu.stop import Stop
 from backend.staging.fragments import Fragments
 from backend.staging.packing import pack_speech
 from backend.staging.store import JobMedia
@@ -17,19 +16,13 @@ from contracts.media import MIN_RESUMABLE_BYTES
 from contracts.records import EndRecord, EventRecord, Framed
 from gpu_service.app import create_app
 from gpu_service.settings import Settings
+from tests.fakes.pausing import Pausing
 from tests.fakes.serving import serving
 from tests.fakes.tunnel import tunnel_to
 from tests.host_calls import FAKES, PORTRAIT, SPEECH
 from tests.media import babble, large_portrait, tone, wav
 
 LIMIT = 4_000_000
-
-
-class Pausing(Stop):
-    """Does not wait before the next try."""
-
-    def wait(self, timeout=None):
-        return self.is_set()
 
 
 class Made(NamedTuple):

@@ -19,6 +19,19 @@ def photo(
     return file.getvalue()
 
 
+def mp3() -> bytes:
+    """A second of a tone, as the online voice sends its speech."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=24_000, layout="mono")
+        samples = 0.4 * np.sin(np.arange(24_000) / 10)
+        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], "fltp", "mono")
+        frame.sample_rate = 24_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
 def tone(seconds: float, rate: int = 16_000) -> bytes:
     """A WAV with a tone."""
     samples = 0.3 * np.sin(2 * np.pi * 200 * np.arange(round(seconds * rate)) / rate)

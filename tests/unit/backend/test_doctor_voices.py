@@ -1,29 +1,15 @@
-import io
 from pathlib import Path
 
-import av
 import gtts.tts
-import numpy as np
 import pytest
 
 from backend.doctor.voices import look_at_offline_voice, look_at_online_voice
 from backend.settings import Settings
+from tests.fakes.uploads import mp3
 
 
 def settings(**chosen: object) -> Settings:
     return Settings(_env_file=None, **chosen)  # type: ignore[arg-type, call-arg]
-
-
-def mp3() -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp3") as container:
-        stream = container.add_stream("libmp3lame", rate=24_000, layout="mono")
-        samples = 0.4 * np.sin(np.arange(24_000) / 10)
-        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], "fltp", "mono")
-        frame.sample_rate = 24_000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()
 
 
 def test_the_offline_voice_speaks() -> None:

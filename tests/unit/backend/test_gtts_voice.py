@@ -1,27 +1,13 @@
-import io
 import socket
 import threading
 
-import av
 import gtts.tts
 import numpy as np
 import pytest
 
 from backend.speech.gtts_voice import SAMPLE_RATE, GttsVoices
 from contracts.errors import SpeechFailed
-
-
-@pytest.fixture(scope="module")
-def mp3():
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp3") as container:
-        stream = container.add_stream("libmp3lame", rate=24_000, layout="mono")
-        samples = 0.4 * np.sin(np.arange(24_000) / 10)
-        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32)[None], "fltp", "mono")
-        frame.sample_rate = 24_000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()
+from tests.fakes.uploads import mp3
 
 
 @pytest.fixture
@@ -29,8 +15,8 @@ def voices():
     return GttsVoices(timeout_seconds=0.2)
 
 
-def test_what_the_service_sends_becomes_samples(voices, mp3, monkeypatch):
-    monkeypatch.setattr(gtts.tts.gTTS, "stream", lambda self: [mp3])
+def test_what_the_service_sends_becomes_samples(voices, monkeypatch):
+    monkeypatch.setattr(gtts.tts.gTTS, "stream", lambda self: [mp3()])
     spoken = voices.speak("Hello.", voices.voices[0])
     assert spoken.sample_rate == SAMPLE_RATE
     assert spoken.seconds == pytest.approx(1.0, abs=0.1)

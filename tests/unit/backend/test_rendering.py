@@ -25,6 +25,7 @@ from contracts.errors import (
 from contracts.lipsync import LipSyncOptions
 from contracts.records import EndRecord, EventRecord, InitRecord, MediaRecord
 from tests.fakes.gpu_host import gpu_host
+from tests.fakes.pausing import Pausing
 from tests.fakes.proxy import proxy_before
 from tests.fakes.tiny_video import tiny_fragments
 from tests.processes import wait_until
@@ -33,21 +34,6 @@ WHOLE = tiny_fragments()
 NUM_FRAGMENTS = 5
 HEAD = 2
 """The engine and a progress come first."""
-
-
-class Pausing(Stop):
-    """Does something where it would wait before the next try."""
-
-    def __init__(self, *steps):
-        super().__init__()
-        self.steps = list(steps)
-        self.num_pauses = 0
-
-    def wait(self, timeout=None):
-        self.num_pauses += 1
-        if self.steps:
-            self.steps.pop(0)()
-        return self.is_set()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from contracts.lipsync import LipSyncOptions
 from contracts.media import MIN_RESUMABLE_BYTES
 from contracts.records import EndRecord, EventRecord
 from tests.fakes.gpu_host import gpu_host
+from tests.fakes.pausing import Pausing
 from tests.fakes.tunnel import ngrok_page, tunnel_to
 
 FACE = bytes(range(256)) * 12_000
@@ -30,21 +31,6 @@ NAME = hashlib.sha256(FACE).hexdigest()
 SHORT = NAME[:8]
 SLACK = 700_000
 """What may be on its way in buffers of this machine when a connection breaks."""
-
-
-class Pausing(Stop):
-    """Does something where it would wait before the next try, and does not wait."""
-
-    def __init__(self, *steps):
-        super().__init__()
-        self.steps = list(steps)
-        self.num_pauses = 0
-
-    def wait(self, timeout=None):
-        self.num_pauses += 1
-        if self.steps:
-            self.steps.pop(0)()
-        return self.is_set()
 
 
 @pytest.fixture
