@@ -24,6 +24,8 @@ _SHOWN_TEETH = 0.20
 """Teeth shorter than this in the photo, in half mouths at rest, are drawn instead."""
 _NATURAL_CHROMA = 0.35
 """How far a channel of skin under white light is from its luma, of that luma."""
+_NO_MAP = np.empty((0, 0), np.float32)
+"""cv2.remap takes both coordinates in its first map."""
 _BLUE_GREEN_RED = np.array([0.114, 0.587, 0.299], np.float32)
 
 
@@ -55,7 +57,15 @@ class Interior:
     """How deep the lips' shadow falls on the upper teeth; a photo's teeth bring their own."""
     half_mouth: float
 
-    def paint(self, top: int, left: int, above: Floats, below: Floats, jaw: Floats) -> Floats:
+    def paint(
+        self,
+        top: int,
+        left: int,
+        above: Floats,
+        below: Floats,
+        jaw: Floats,
+        head: Floats | None = None,
+    ) -> Floats:
         """Draw a part of the mouth area.
 
         Args:
@@ -63,15 +73,15 @@ class Interior:
             left: First column of the part.
             above: (height, width) pixels to the upper lip's edge, positive inside the mouth.
             below: (height, width) pixels to the lower lip's edge, positive inside the mouth.
-            jaw: (2,) how far the jaw has moved, in pixels.
+            jaw: (2,) how far the jaw has moved in the still head, in pixels.
+            head: (height, width, 2) where the part's pixels lie in the still portrait, relative to
+                them, in pixels; None for a still head.
 
         Returns:
             (height, width, 3) BGR in 0..255.
         """
         height, width = above.shape
-        shift = np.array([[1, 0, jaw[0] - left], [0, 1, jaw[1] - top]], np.float32)
-        lower = cv2.warpAffine(self.lower, shift, (width, height), flags=cv2.INTER_LINEAR)
-        upper = self.upper[top : top + height, left : left + width]
+        upper, lower = self._layers(top, left, (height, width), jaw, head)
         depth: Floats = np.clip(above / (0.30 * self.half_mouth), 0, 1)
         floor = 0.7 + 0.9 * np.clip(1 - below / (0.45 * self.half_mouth), 0, 1)
         image = self.cavity * floor[..., None]
@@ -84,6 +94,25 @@ class Interior:
         shade *= 0.6 + 0.4 * np.clip((above + below) / (0.20 * self.half_mouth), 0, 1)
         image = image * shade[..., None] + self.glow * (1 - shade[..., None])
         return np.asarray(image, np.float32)
+
+    def _layers(
+        self, top: int, left: int, size: tuple[int, int], jaw: Floats, head: Floats | None
+    ) -> tuple[Floats, Floats]:
+        """(height, width, 4) each: what is on the skull, and what is on the jaw."""
+        height, width = size
+        if head is None:
+            shift = np.array([[1, 0, jaw[0] - left], [0, 1, jaw[1] - top]], np.float32)
+            lower = cv2.warpAffine(self.lower, shift, (width, height), flags=cv2.INTER_LINEAR)
+            upper = self.upper[top : top + height, left : left + width]
+            return upper, np.asarray(lower, np.float32)
+        x, y = np.meshgrid(
+            np.arange(left, left + width, dtype=np.float32),
+            np.arange(top, top + height, dtype=np.float32),
+        )
+        skull = np.stack((x, y), axis=-1) + head
+        on_skull = cv2.remap(self.upper, skull, _NO_MAP, cv2.INTER_LINEAR)
+        on_jaw = cv2.remap(self.lower, skull - jaw, _NO_MAP, cv2.INTER_LINEAR)
+        return np.asarray(on_skull, np.float32), np.asarray(on_jaw, np.float32)
 
 
 def mouth_colours(pixels: Image, points: Floats) -> MouthColours:

@@ -1,7 +1,10 @@
 """Draws the lips and the inside of the mouth, the part of a frame that needs sharp edges."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_service.data import Image
 from gpu_service.engines.facewarp.bases import Basis
@@ -17,6 +20,17 @@ _CONTACT_WIDTH = 0.022
 """How wide that line is, in half mouths."""
 
 
+class _Place(NamedTuple):
+    """Where the mouth area's pixels are in the mouth's frame while the head moves."""
+
+    v: Floats
+    """(height, width) half mouths."""
+    at_u: NDArray[np.intp]
+    """(height, width) of their u in the tables of a profile."""
+    head: Floats | None
+    """(height, width, 2) where they lie in the still portrait, relative to them, in pixels."""
+
+
 class MouthPainter:
     """Draws the mouth area of one portrait."""
 
@@ -28,42 +42,62 @@ class MouthPainter:
             np.arange(area.rows * cell, dtype=np.float32) + area.first_row * cell,
         )
         self._identity = np.stack((x, y), axis=-1)
-        self._area_index = LipProfile.index(area.u)
+        self._still = _Place(area.v, LipProfile.index(area.u), None)
 
     def draw(
-        self, image: Image, profile: LipProfile, upper: Floats, lower: Floats, coeffs: Floats
+        self,
+        image: Image,
+        profile: LipProfile,
+        upper: Floats,
+        lower: Floats,
+        coeffs: Floats,
+        head: Floats | None = None,
     ) -> None:
         """Draw the lips with sharp edges and the inside of the mouth over the blended picture.
 
         Args:
             image: The region, in which the mouth area is drawn.
             profile: Of this frame.
-            upper: (rows, columns, 2) where the grid's nodes come from as the upper field moves
-                them, relative to them, in pixels.
+            upper: (rows, columns, 2) where in the source picture the grid's nodes come from as
+                the head and the upper field move them, relative to them, in pixels.
             lower: Likewise of the lower field.
             coeffs: (num_bases,)
+            head: (rows, columns, 2) where the grid's nodes lie in the still portrait, relative to
+                them, in pixels; None for a still head.
         """
         portrait = self._portrait
         area, cell = portrait.area, portrait.grid.cell
         rows = slice(area.first_row * cell, (area.first_row + area.rows) * cell)
         columns = slice(area.first_column * cell, (area.first_column + area.columns) * cell)
-        side = profile.side(area.v, self._area_index, 0.5 / portrait.mouth.half_mouth)
+        place = self._place(head)
+        side = profile.side(place.v, place.at_u, 0.5 / portrait.mouth.half_mouth)
         upper_offsets = self._area_offsets(upper)
         apart = self._area_offsets(lower) - upper_offsets
-        joined = np.clip(profile.outside / 0.12, 0, 1)[self._area_index]
+        joined = np.clip(profile.outside / 0.12, 0, 1)[place.at_u]
         identity = self._identity
         blend = (joined * side)[..., None]
         above = pull(portrait.textures.upper, identity, upper_offsets + apart * blend)
         blend = (1 - joined * (1 - side))[..., None]
         below = pull(portrait.textures.lower, identity, upper_offsets + apart * blend)
         mouth = above + (below.astype(np.float32) - above) * side[..., None]
-        self._draw_contact(mouth, profile, coeffs)
-        self._draw_inside(mouth, profile, coeffs)
+        self._draw_contact(mouth, profile, place, coeffs)
+        self._draw_inside(mouth, profile, place, coeffs)
         image[rows, columns] = np.rint(np.clip(mouth, 0, 255)).astype(np.uint8)
 
-    def _draw_contact(self, mouth: Floats, profile: LipProfile, coeffs: Floats) -> None:
+    def _place(self, head: Floats | None) -> _Place:
+        if head is None:
+            return self._still
+        area, mouth = self._portrait.area, self._portrait.mouth
+        offsets = self._area_offsets(head)
+        u = area.u + offsets @ (mouth.axis_u / mouth.half_mouth)
+        v = area.v + offsets @ (mouth.axis_v / mouth.half_mouth)
+        return _Place(v, LipProfile.index(u), offsets)
+
+    def _draw_contact(
+        self, mouth: Floats, profile: LipProfile, place: _Place, coeffs: Floats
+    ) -> None:
         """Darken the line on which lips meet that are apart, or less pressed, in the source."""
-        area, half = self._portrait.area, self._portrait.mouth.half_mouth
+        half = self._portrait.mouth.half_mouth
         # On small faces the line is thinner than a pixel and so fainter.
         depth = _CONTACT * min(1.0, _CONTACT_WIDTH * half / 0.7)
         # Lips that touch in the picture bring their own line.
@@ -74,21 +108,22 @@ class MouthPainter:
         touching = np.clip(1 - (profile.lower - profile.upper) / 0.05, 0, 1)
         strength = (depth * touching * np.clip(1 - profile.outside / 0.06, 0, 1)).astype(np.float32)
         width = max(0.7 / half, _CONTACT_WIDTH)
-        away = (area.v - profile.middle[self._area_index]) / width
-        line = strength[self._area_index] * np.exp(-(away**2))
+        away = (place.v - profile.middle[place.at_u]) / width
+        line = strength[place.at_u] * np.exp(-(away**2))
         mouth *= (1 - line)[..., None]
 
-    def _draw_inside(self, mouth: Floats, profile: LipProfile, coeffs: Floats) -> None:
+    def _draw_inside(
+        self, mouth: Floats, profile: LipProfile, place: _Place, coeffs: Floats
+    ) -> None:
         portrait = self._portrait
         half = portrait.mouth.half_mouth
         if profile.widest_gap * half < 0.1:
             return
-        area = portrait.area
-        to_upper = (area.v - profile.upper[self._area_index]) * half
-        to_lower = (profile.lower[self._area_index] - area.v) * half
+        to_upper = (place.v - profile.upper[place.at_u]) * half
+        to_lower = (profile.lower[place.at_u] - place.v) * half
         blur = max(1.0, 0.026 * half)
         opacity = np.clip(to_upper / blur + 0.5, 0, 1) + np.clip(to_lower / blur + 0.5, 0, 1) - 1
-        opacity = np.where(profile.outside[self._area_index] > 0, 0, opacity)
+        opacity = np.where(profile.outside[place.at_u] > 0, 0, opacity)
         inside = opacity > 0
         found_rows, found_columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
         if not len(found_rows):
@@ -99,8 +134,9 @@ class MouthPainter:
         )
         jaw_uv = np.tensordot(coeffs, portrait.lower_edge_moves[:, SEAM_POINTS // 2], 1)
         jaw = (portrait.mouth.axis_u * jaw_uv[0] + portrait.mouth.axis_v * jaw_uv[1]) * half
+        skull = None if place.head is None else place.head[part]
         painted = portrait.interior.paint(
-            part[0].start, part[1].start, to_upper[part], to_lower[part], jaw
+            part[0].start, part[1].start, to_upper[part], to_lower[part], jaw, skull
         )
         share = opacity[part][..., None]
         mouth[part] += (painted - mouth[part]) * share

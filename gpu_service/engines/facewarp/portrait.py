@@ -37,6 +37,9 @@ widths: less and the background's edge would tear, more and it would swim."""
 _BORDER = 2.0
 """Over how many lengths of a movement it dies away towards a border of the picture that it leaves:
 what lies there is stretched to twice its size at most."""
+_AREA_SIDE, _AREA_UP, _AREA_DOWN = 1.7, 0.75, 0.75
+"""How far the mouth area reaches from the middle, above the upper lip's edge and below the lowest
+place of the lower lip's, in half mouths: a head that sways takes the mouth some of it."""
 _TOP = -1.9
 """The highest point that moves, in half mouths: beneath the eyes."""
 
@@ -211,7 +214,12 @@ def _lowest_drop(lower: Floats, grid: Grid, mouth: MouthFrame, edges: LipEdges) 
 
 def _mouth_area(grid: Grid, mouth: MouthFrame, highest: float, lowest: float) -> MouthArea:
     corners = np.array(
-        [(u, v) for u in (-1.55, 1.55) for v in (highest - 0.6, lowest + 0.6)], np.float32
+        [
+            (u, v)
+            for u in (-_AREA_SIDE, _AREA_SIDE)
+            for v in (highest - _AREA_UP, lowest + _AREA_DOWN)
+        ],
+        np.float32,
     )
     points = mouth.pixels(corners) / grid.cell
     size = np.array([grid.columns, grid.rows])
