@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Box, Face, Frame, Image
 from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.doubled import doubled
+from gpu_service.engines.facewarp.eyes import Eye, build_eyes
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
 from gpu_service.engines.facewarp.geometry import (
     SEAM_U,
@@ -20,17 +22,15 @@ from gpu_service.engines.facewarp.geometry import (
     lip_edges,
     mouth_frame,
 )
+from gpu_service.engines.facewarp.head import OVAL, Head, build_head
 from gpu_service.engines.facewarp.interior import Interior, build_interior
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
+from gpu_service.engines.facewarp.pose import LARGEST_TURN
 
 WIDEST_GAP = 0.68
 """How far the widest opening of speech parts the lips, in half mouths at rest."""
 GRID_CELLS = 100
 """Most cells along the longer side of the moving region."""
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
 _SIDE_REACH, _CHIN_REACH = 0.13, 0.22
 """How far beyond the face's outline the picture may move, beside it and below the chin, in face
 widths: less and the background's edge would tear, more and it would swim."""
@@ -40,6 +40,8 @@ what lies there is stretched to twice its size at most."""
 _AREA_SIDE, _AREA_UP, _AREA_DOWN = 1.7, 0.75, 0.75
 """How far the mouth area reaches from the middle, above the upper lip's edge and below the lowest
 place of the lower lip's, in half mouths: a head that sways takes the mouth some of it."""
+_MARGIN = math.radians(LARGEST_TURN)
+"""How far a head that turns takes the mouth, in face widths: it lies about one before the pivot."""
 _TOP = -1.9
 """The highest point that moves, in half mouths: beneath the eyes."""
 
@@ -63,10 +65,21 @@ class Portrait:
     """A face that is ready to speak."""
 
     grid: Grid
+    """Of the mouth and the jaw."""
+    canvas: Grid
+    """Over everything that moves: the grid, or the head's, which contains it."""
     box: Box
-    """The part of the grid's region that lies in the picture."""
+    """The part of the canvas that lies in the picture."""
     pixels: Image
     """The source picture over the grid's region, continued beyond its borders."""
+    source: Image
+    """Likewise over the canvas."""
+    doubled: Image
+    """The source at twice its size."""
+    head: Head | None
+    """None where the head is to stay still."""
+    eyes: tuple[Eye, ...]
+    """Those that can be shut; none where they are to stay open."""
     mouth: MouthFrame
     """In pixels of the region."""
     edges: LipEdges
@@ -85,19 +98,29 @@ class Portrait:
     interior: Interior
 
 
-def build_portrait(frame: Frame, face: Face) -> Portrait:
-    """Prepare a face for rendering."""
+def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrait:
+    """Prepare a face for rendering.
+
+    Args:
+        frame: The picture.
+        face: In it.
+        lively: Whether head and eyes move too.
+    """
     landmarks = face.landmarks
     head, mouth = head_frame(landmarks), mouth_frame(landmarks)
     edges = lip_edges(frame, landmarks, mouth)
-    outline = _outline(landmarks[list(_OVAL), :2], head, mouth)
-    grid = _grid(outline)
+    outline = _outline(landmarks[list(OVAL), :2], head, mouth)
+    grid = _grid(outline, _MARGIN * head.face_width if lively else 0.0)
     reach = _reach(grid, outline)
     controls = face_controls(landmarks, head, mouth, edges)
     solved = [solve_fields(grid, reach, side) for side in (controls.upper, controls.lower)]
     longest = np.maximum(np.abs(solved).max(axis=(0, 2, 3, 4)), 0.1)
     upper, lower = (_held(fields, longest, grid, frame) for fields in solved)
-    pixels = _region(frame, grid)
+    moving = build_head(frame, landmarks, head, grid) if lively else None
+    canvas = moving.grid if moving else grid
+    source = _region(frame, canvas)
+    top, left = grid.y - canvas.y, grid.x - canvas.x
+    pixels = np.ascontiguousarray(source[top : top + grid.height, left : left + grid.width])
     local = MouthFrame(
         mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
     )
@@ -105,13 +128,18 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
     area = _mouth_area(grid, local, float(edges.upper.min()), lowest)
     return Portrait(
         grid=grid,
+        canvas=canvas,
         box=Box(
-            max(grid.x, 0),
-            max(grid.y, 0),
-            min(grid.x + grid.width, frame.shape[1]),
-            min(grid.y + grid.height, frame.shape[0]),
+            max(canvas.x, 0),
+            max(canvas.y, 0),
+            min(canvas.x + canvas.width, frame.shape[1]),
+            min(canvas.y + canvas.height, frame.shape[0]),
         ),
         pixels=pixels,
+        source=source,
+        doubled=doubled(source),
+        head=moving,
+        eyes=build_eyes(source, landmarks, canvas) if lively else (),
         mouth=local,
         edges=edges,
         widest_gap=WIDEST_GAP * movement_unit(head),
@@ -146,9 +174,10 @@ def _outline(oval: Floats, head: HeadFrame, mouth: MouthFrame) -> Floats:
     return np.asarray(cv2.convexHull(mouth.pixels(local)).reshape(-1, 2), np.float32)
 
 
-def _grid(outline: Floats) -> Grid:
+def _grid(outline: Floats, margin: float) -> Grid:
     low, high = outline.min(axis=0), outline.max(axis=0)
     cell = max(1, math.ceil(float((high - low).max()) / GRID_CELLS))
+    low, high = low - margin, high + margin
     corner = np.floor(low).astype(int) - 2 * cell
     columns, rows = (np.ceil((high - corner) / cell).astype(int) + 2).tolist()
     return Grid(int(corner[0]), int(corner[1]), cell, columns, rows)

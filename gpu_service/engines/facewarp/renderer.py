@@ -1,14 +1,20 @@
-"""Draws one mouth shape of a portrait."""
+"""Draws one frame of a portrait: head, lids and mouth in one interpolation of the picture."""
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.bases import Basis
+from gpu_service.engines.facewarp.doubled import NO_MAP, doubled
+from gpu_service.engines.facewarp.eyes import Eye
+from gpu_service.engines.facewarp.fields import Grid
 from gpu_service.engines.facewarp.geometry import MIDDLE, Floats
 from gpu_service.engines.facewarp.lip_profile import LipProfile
-from gpu_service.engines.facewarp.mouth_painter import NO_MAP, MouthPainter, pull
+from gpu_service.engines.facewarp.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait
+from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO, Pose
 from gpu_service.engines.facewarp.shape import MouthShape
 
 _FIXED_POINTS = 6
@@ -17,47 +23,76 @@ _CLOSED_UNTIL = 0.25
 """The opening up to which lips that touch in the source are still drawn together."""
 _WIDEST_JAW = 1.5
 """The smooth field takes up some of the jaw's turn, so that it may have to turn a little more."""
+_STRIP = 48
+"""Rows that are drawn at once: few enough that a strip holds little that does not move."""
+_UNMOVED = 1 / 64
+"""Pixels are sampled at places this fine."""
+
+
+class _Mouth(NamedTuple):
+    """Where the mouth's grid comes from in one frame, relative to its nodes, in pixels."""
+
+    profile: LipProfile
+    upper: Floats
+    lower: Floats
+    blended: Floats
 
 
 class Renderer:
-    """Draws shapes of one portrait; a shape always gives the same pixels."""
+    """Draws frames of one portrait; the same shape and pose always give the same pixels."""
 
     def __init__(self, portrait: Portrait) -> None:
         self._portrait = portrait
         self._painter = MouthPainter(portrait)
-        grid = portrait.grid
-        columns, rows = np.meshgrid(
-            np.arange(grid.columns, dtype=np.float32), np.arange(grid.rows, dtype=np.float32)
-        )
-        self._nodes = np.stack((columns, rows), axis=-1)
-        x, y = np.meshgrid(
-            np.arange(grid.width, dtype=np.float32), np.arange(grid.height, dtype=np.float32)
-        )
-        self._identity = np.stack((x, y), axis=-1)
+        self._nodes = _nodes(portrait.grid)
         self._node_index = LipProfile.index(portrait.node_uv[..., 0])
         moves = portrait.lower_edge_moves - portrait.upper_edge_moves
         self._gap_moves = moves[:, MIDDLE, 1].mean(axis=1)
+        grid, canvas = portrait.grid, portrait.canvas
+        row, column = (grid.y - canvas.y) // grid.cell, (grid.x - canvas.x) // grid.cell
+        self._mouth = slice(row, row + grid.rows), slice(column, column + grid.columns)
+        # In the doubled picture, and a node further on every side, so that what lies beyond the
+        # outermost nodes is interpolated too.
+        places = np.pad(_nodes(canvas), ((1, 1), (1, 1), (0, 0)), "reflect", reflect_type="odd")
+        self._places = (2 * (places + 0.5) * canvas.cell - 1).astype(np.float32)
 
     @property
     def box(self) -> Box:
         """Where in the picture the rendered pixels go."""
         return self._portrait.box
 
-    def render(self, shape: MouthShape) -> Image:
-        """The pixels of the portrait's box."""
+    def render(self, shape: MouthShape, pose: Pose = AS_IN_THE_PHOTO) -> Image:
+        """The pixels of the portrait's box.
+
+        Args:
+            shape: Of the mouth.
+            pose: Of head and eyes; a portrait that is not lively ignores it.
+        """
         portrait = self._portrait
         coeffs = self.coeffs(shape)
-        if not coeffs.any():
-            return self._cut(portrait.pixels.copy())
-        upper = self._inverse(np.tensordot(coeffs, portrait.upper_fields, 1))
-        lower = self._inverse(np.tensordot(coeffs, portrait.lower_fields, 1))
-        profile = LipProfile(portrait, coeffs)
-        side = profile.side(portrait.node_uv[..., 1], self._node_index, 1e-3)
-        both = upper + (lower - upper) * side[..., None]
-        grid = portrait.grid
-        offsets = np.asarray(cv2.resize(both, (grid.width, grid.height)), np.float32)
-        image = pull(portrait.pixels, self._identity, offsets)
-        self._painter.draw(image, profile, upper, lower, coeffs)
+        canvas = portrait.canvas
+        offsets = np.zeros((canvas.rows, canvas.columns, 2), np.float32)
+        turned = portrait.head is not None and any(pose[:-1])
+        if portrait.head is not None and turned:
+            offsets = portrait.head.offsets(np.asarray(pose[:-1], np.float32))
+        mouth = None
+        head = offsets[self._mouth].copy() if turned else None
+        if coeffs.any():
+            mouth = self._mouth_offsets(coeffs, head)
+            offsets[self._mouth] = mouth.blended
+        image = portrait.source.copy()
+        places = self._places + 2 * cv2.copyMakeBorder(offsets, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        self._pull(image, offsets, places)
+        if pose.blink > 0:
+            for eye in portrait.eyes:
+                self._draw_lids(eye, image, offsets, places, pose.blink)
+        if mouth is not None:
+            rows, columns = (
+                slice(part.start * canvas.cell, part.stop * canvas.cell) for part in self._mouth
+            )
+            self._painter.draw(
+                image[rows, columns], mouth.profile, mouth.upper, mouth.lower, coeffs, head
+            )
         return self._cut(image)
 
     def coeffs(self, shape: MouthShape) -> Floats:
@@ -83,16 +118,79 @@ class Renderer:
         coeffs[Basis.PRESS] = shape.closure
         return coeffs
 
-    def _inverse(self, field: Floats) -> Floats:
-        """Where each node's picture comes from, relative to it: x = y - field(x), iterated."""
-        in_cells = field / self._portrait.grid.cell
-        source: Floats = self._nodes - in_cells
+    def _mouth_offsets(self, coeffs: Floats, head: Floats | None) -> _Mouth:
+        portrait = self._portrait
+        upper = self._inverse(np.tensordot(coeffs, portrait.upper_fields, 1), head)
+        lower = self._inverse(np.tensordot(coeffs, portrait.lower_fields, 1), head)
+        profile = LipProfile(portrait, coeffs)
+        v, index = portrait.node_uv[..., 1], self._node_index
+        if head is not None:
+            mouth = portrait.mouth
+            v = v + head @ (mouth.axis_v / mouth.half_mouth)
+            u = portrait.node_uv[..., 0] + head @ (mouth.axis_u / mouth.half_mouth)
+            index = LipProfile.index(u)
+        side = profile.side(v, index, 1e-3)
+        return _Mouth(profile, upper, lower, upper + (lower - upper) * side[..., None])
+
+    def _inverse(self, field: Floats, head: Floats | None) -> Floats:
+        """Where each node's picture comes from, relative to it: x = h(y) - field(x), iterated."""
+        cell = self._portrait.grid.cell
+        in_cells = field / np.float32(cell)
+        still = self._nodes if head is None else self._nodes + head / np.float32(cell)
+        source = still if head is not None else self._nodes - in_cells
         for _ in range(_FIXED_POINTS):
-            source = self._nodes - cv2.remap(in_cells, source, NO_MAP, cv2.INTER_LINEAR)
-        return np.asarray((source - self._nodes) * self._portrait.grid.cell, np.float32)
+            source = still - cv2.remap(in_cells, source, NO_MAP, cv2.INTER_LINEAR)
+        return np.asarray((source - self._nodes) * cell, np.float32)
+
+    def _pull(self, image: Image, offsets: Floats, places: Floats) -> None:
+        """Draw what moves, strip by strip: the head is round, and half of a strip may stay."""
+        cell = self._portrait.canvas.cell
+        moved = np.abs(offsets).max(axis=2) > _UNMOVED
+        num_rows = max(1, _STRIP // cell)
+        for first in range(0, len(moved), num_rows):
+            last = min(first + num_rows, len(moved))
+            # Half a cell beyond a node still moves with it.
+            columns = np.flatnonzero(moved[max(first - 1, 0) : last + 1].any(axis=0))
+            if len(columns):
+                left, right = max(columns[0] - 1, 0), min(columns[-1] + 2, moved.shape[1])
+                part = slice(first * cell, last * cell), slice(left * cell, right * cell)
+                where = _upscaled(places[first : last + 2, left : right + 2], cell)
+                image[part] = _sampled(self._portrait.doubled, where)
+
+    def _draw_lids(
+        self, eye: Eye, image: Image, offsets: Floats, places: Floats, blink: float
+    ) -> None:
+        """Draw an eye again, from a picture in which it is shut."""
+        cell = self._portrait.canvas.cell
+        shape = np.array(offsets.shape[:2])
+        corner, size = np.array([eye.top, eye.left]), np.array(eye.pixels.shape[:2])
+        middle = np.clip((corner + size / 2) // cell, 0, shape - 1).astype(int)
+        moved = corner - offsets[middle[0], middle[1], ::-1]
+        # The rim of the patch shows what the picture shows, so that it may be left out.
+        first = np.clip(np.ceil(moved / cell) + 2, 0, shape - 1).astype(int).tolist()
+        last = np.clip(np.floor((moved + size) / cell) - 2, 1, shape).astype(int).tolist()
+        where = _upscaled(places[first[0] : last[0] + 2, first[1] : last[1] + 2], cell)
+        part = tuple(slice(a * cell, b * cell) for a, b in zip(first, last, strict=True))
+        image[part] = _sampled(
+            doubled(eye.shut(blink)), where - 2 * corner[::-1].astype(np.float32)
+        )
 
     def _cut(self, image: Image) -> Image:
-        grid, box = self._portrait.grid, self._portrait.box
-        return np.ascontiguousarray(
-            image[box.y1 - grid.y : box.y2 - grid.y, box.x1 - grid.x : box.x2 - grid.x]
-        )
+        canvas, box = self._portrait.canvas, self._portrait.box
+        return image[box.y1 - canvas.y : box.y2 - canvas.y, box.x1 - canvas.x : box.x2 - canvas.x]
+
+
+def _nodes(grid: Grid) -> Floats:
+    x, y = np.arange(grid.columns, dtype=np.float32), np.arange(grid.rows, dtype=np.float32)
+    return np.stack(np.meshgrid(x, y), axis=-1)
+
+
+def _upscaled(places: Floats, cell: int) -> Floats:
+    """(rows · cell, columns · cell, 2) of (rows + 2, columns + 2, 2) nodes, for each pixel."""
+    height, width = places.shape[0] * cell, places.shape[1] * cell
+    return np.asarray(cv2.resize(places, (width, height))[cell:-cell, cell:-cell], np.float32)
+
+
+def _sampled(image: Image, places: Floats) -> Image:
+    sampled = cv2.remap(image, places, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled, np.uint8)
