@@ -188,8 +188,11 @@ def _lip_moves(
     middle = 1 - u**2
     up = -1.0 if is_upper else 1.0
     moves = np.zeros((len(u), len(Basis), 3), np.float32)
-    weights = 0.30 * np.abs(u) ** 3 if is_upper else 0.30 + 0.70 * (1 - np.abs(u) ** 2.4)
+    # The steep sides of the lower lip's curve make the opening round instead of pointed.
+    weights = 0.28 * np.abs(u) ** 3 if is_upper else 0.28 + 0.72 * (1 - np.abs(u) ** 3.2)
     moves[:, Basis.JAW] = _jaw(lip.local, weights, head, landmarks)
+    # A mouth that opens draws its corners in.
+    moves[:, Basis.JAW, 0] -= 0.10 * u
 
     moves[:, Basis.WIDE, 0] = 0.17 * u
     moves[:, Basis.WIDE, 1] = -0.05 * u**2 - up * 0.03 * outer * middle

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Box, Face, Frame, Image
 from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
 from gpu_service.engines.facewarp.geometry import (
     SEAM_U,
@@ -20,7 +21,7 @@ from gpu_service.engines.facewarp.geometry import (
     lip_edges,
     mouth_frame,
 )
-from gpu_service.engines.facewarp.interior import Interior, build_interior
+from gpu_service.engines.facewarp.interior import Interior, Looks, build_interior
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
 
 WIDEST_GAP = 0.68
@@ -82,6 +83,8 @@ class Portrait:
     """(rows, columns, 2) of the grid's nodes in the mouth's frame."""
     area: MouthArea
     textures: LipTextures
+    blur: float
+    """Sigma of the Gaussian that the face looks blurred by, in pixels."""
     interior: Interior
 
 
@@ -101,6 +104,7 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
     local = MouthFrame(
         mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
     )
+    looks = _looks(frame, landmarks, head, mouth)
     lowest = float(edges.lower.max()) + _lowest_drop(lower, grid, mouth, edges)
     area = _mouth_area(grid, local, float(edges.upper.min()), lowest)
     return Portrait(
@@ -122,15 +126,18 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
         node_uv=mouth.local(grid.pixels()),
         area=area,
         textures=lip_textures(pixels, local, edges),
-        interior=build_interior(
-            pixels,
-            landmarks[:, :2] - np.array([grid.x, grid.y], np.float32),
-            local,
-            edges,
-            movement_unit(head),
-            area.u,
-            area.v,
-        ),
+        blur=looks.texture.blur,
+        interior=build_interior(pixels, local, edges, looks, area.u, area.v),
+    )
+
+
+def _looks(frame: Frame, landmarks: Floats, head: HeadFrame, mouth: MouthFrame) -> Looks:
+    points = landmarks[:, :2]
+    return Looks(
+        mouth_colours(frame, points),
+        photo_texture(frame, points),
+        float(mouth.local(points[[13, 14]])[:, 0].mean()),
+        movement_unit(head),
     )
 
 
