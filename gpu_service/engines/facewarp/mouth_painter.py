@@ -12,8 +12,6 @@ from gpu_service.engines.facewarp.geometry import CLOSED_GAP, SEAM_POINTS, Float
 from gpu_service.engines.facewarp.lip_profile import LipProfile
 from gpu_service.engines.facewarp.portrait import Portrait
 
-NO_MAP = np.empty((0, 0), np.float32)
-"""cv2.remap takes both coordinates in its first map."""
 _CONTACT = 0.45
 """How much darker than the lips the line is on which they meet."""
 _CONTACT_WIDTH = 0.022
@@ -46,10 +44,7 @@ class MouthPainter:
     def __init__(self, portrait: Portrait) -> None:
         self._portrait = portrait
         area, grid = portrait.area, portrait.grid
-        x, y = np.meshgrid(
-            np.arange(grid.width, dtype=np.float32), np.arange(grid.height, dtype=np.float32)
-        )
-        self._identity = np.stack((x, y), axis=-1)
+        self._places = portrait.textures.upper.places(grid.width, grid.height)
         self._at_u = LipProfile.index(area.u)
         # What a node's cells may mix with what belongs to the other side of an edge.
         half = portrait.mouth.half_mouth
@@ -141,7 +136,7 @@ class MouthPainter:
         side = profile.side(part.v, part.at_u, 0.5 / self._portrait.mouth.half_mouth)
         from_upper = self._upsampled(upper, part.cells)
         apart = self._upsampled(lower, part.cells) - from_upper
-        from_upper += self._identity[part.rows, part.columns]
+        places = self._places[part.rows, part.columns]
         joined = np.clip(profile.outside / _JOINED, 0, 1)[part.at_u]
         seen = opacity < 1
         height = len(side)
@@ -150,10 +145,12 @@ class MouthPainter:
         lips = np.zeros((height, side.shape[1], 3), np.uint8)
         if last:
             share = joined[:last] * side[:last]
-            lips[:last] = _pull(textures.upper, from_upper[:last], apart[:last], share)
+            offsets = from_upper[:last] + apart[:last] * cv2.merge((share, share))
+            lips[:last] = textures.upper.pull(places[:last], offsets)
         if first < height:
             share = 1 - joined[first:] * (1 - side[first:])
-            below = _pull(textures.lower, from_upper[first:], apart[first:], share)
+            offsets = from_upper[first:] + apart[first:] * cv2.merge((share, share))
+            below = textures.lower.pull(places[first:], offsets)
             both = max(last - first, 0)
             lips[first + both :] = below[both:]
             if both:
@@ -240,18 +237,3 @@ def _last(wanted: NDArray[np.bool_]) -> int:
     """How many rows there are up to the last in which anything is wanted."""
     found = np.flatnonzero(wanted.any(axis=1))
     return int(found[-1]) + 1 if len(found) else 0
-
-
-def _pull(image: Image, start: Floats, apart: Floats, share: Floats) -> Image:
-    """The picture of pixels that come from `start + share * apart`."""
-    source = start + apart * cv2.merge((share, share))
-    pulled = cv2.remap(image, source, NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(pulled, np.uint8)
-
-
-def pull(image: Image, identity: Floats, offsets: Floats) -> Image:
-    """The picture that an image gives where each pixel comes from `identity + offsets`."""
-    pulled = cv2.remap(
-        image, identity + offsets, NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(pulled, np.uint8)

@@ -11,6 +11,7 @@ from gpu_service.data import Box, Face, Frame, Image
 from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
 from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
+from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import (
     SEAM_U,
     Floats,
@@ -68,6 +69,8 @@ class Portrait:
     """The part of the grid's region that lies in the picture."""
     pixels: Image
     """The source picture over the grid's region, continued beyond its borders."""
+    fine: FinePicture
+    """The same, to be read between its pixels."""
     mouth: MouthFrame
     """In pixels of the region."""
     edges: LipEdges
@@ -101,6 +104,7 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
     longest = np.maximum(np.abs(solved).max(axis=(0, 2, 3, 4)), 0.1)
     upper, lower = (_held(fields, longest, grid, frame) for fields in solved)
     pixels = _region(frame, grid)
+    fine = FinePicture(pixels)
     local = MouthFrame(
         mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
     )
@@ -116,6 +120,7 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
             min(grid.y + grid.height, frame.shape[0]),
         ),
         pixels=pixels,
+        fine=fine,
         mouth=local,
         edges=edges,
         widest_gap=WIDEST_GAP * movement_unit(head),
@@ -125,7 +130,7 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
         lower_edge_moves=_edge_moves(lower, grid, mouth, edges.lower),
         node_uv=mouth.local(grid.pixels()),
         area=area,
-        textures=lip_textures(pixels, local, edges),
+        textures=lip_textures(pixels, fine, local, edges, _around(area, grid)),
         blur=looks.texture.blur,
         interior=build_interior(pixels, local, edges, looks, area.u, area.v),
     )
@@ -242,3 +247,16 @@ def _mouth_area(grid: Grid, mouth: MouthFrame, highest: float, lowest: float) ->
         int(low[1]), int(low[0]), rows, columns,
         np.ascontiguousarray(local[..., 0]), np.ascontiguousarray(local[..., 1]),
     )  # fmt: skip
+
+
+def _around(area: MouthArea, grid: Grid) -> Box:
+    """The mouth area in pixels of the region, with a margin for what moves into it."""
+    x, y = area.first_column * grid.cell, area.first_row * grid.cell
+    width, height = area.columns * grid.cell, area.rows * grid.cell
+    margin = height // 6
+    return Box(
+        max(x - margin, 0),
+        max(y - margin, 0),
+        min(x + width + margin, grid.width),
+        min(y + height + margin, grid.height),
+    )

@@ -7,10 +7,12 @@ from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.bases import Basis
 from gpu_service.engines.facewarp.geometry import MIDDLE, Floats
 from gpu_service.engines.facewarp.lip_profile import LipProfile
-from gpu_service.engines.facewarp.mouth_painter import NO_MAP, MouthPainter, pull
+from gpu_service.engines.facewarp.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.shape import MouthShape
 
+_NO_MAP = np.empty((0, 0), np.float32)
+"""cv2.remap takes both coordinates in its first map."""
 _FIXED_POINTS = 6
 """Rounds in which the inverse of a field settles to a fraction of a pixel."""
 _CLOSED_UNTIL = 0.25
@@ -30,10 +32,7 @@ class Renderer:
             np.arange(grid.columns, dtype=np.float32), np.arange(grid.rows, dtype=np.float32)
         )
         self._nodes = np.stack((columns, rows), axis=-1)
-        x, y = np.meshgrid(
-            np.arange(grid.width, dtype=np.float32), np.arange(grid.height, dtype=np.float32)
-        )
-        self._identity = np.stack((x, y), axis=-1)
+        self._places = portrait.fine.places(grid.width, grid.height)
         self._node_index = LipProfile.index(portrait.node_uv[..., 0])
         moves = portrait.lower_edge_moves - portrait.upper_edge_moves
         self._gap_moves = moves[:, MIDDLE, 1].mean(axis=1)
@@ -56,7 +55,7 @@ class Renderer:
         both = upper + (lower - upper) * side[..., None]
         grid = portrait.grid
         offsets = np.asarray(cv2.resize(both, (grid.width, grid.height)), np.float32)
-        image = pull(portrait.pixels, self._identity, offsets)
+        image = portrait.fine.pull(self._places, offsets)
         self._painter.draw(image, profile, upper, lower, coeffs)
         return self._cut(image)
 
@@ -88,7 +87,7 @@ class Renderer:
         in_cells = field / self._portrait.grid.cell
         source: Floats = self._nodes - in_cells
         for _ in range(_FIXED_POINTS):
-            source = self._nodes - cv2.remap(in_cells, source, NO_MAP, cv2.INTER_LINEAR)
+            source = self._nodes - cv2.remap(in_cells, source, _NO_MAP, cv2.INTER_LINEAR)
         return np.asarray((source - self._nodes) * self._portrait.grid.cell, np.float32)
 
     def _cut(self, image: Image) -> Image:
