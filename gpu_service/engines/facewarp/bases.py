@@ -198,14 +198,16 @@ def _lip_moves(
     moves[:, Basis.WIDE, 1] = -0.05 * u**2 - up * 0.03 * outer * middle
     moves[:, Basis.WIDE, 2] = 0.12 * u**2
 
-    moves[:, Basis.ROUND, 0] = -0.28 * u
+    # Grins have further to go.
+    excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
+    moves[:, Basis.ROUND, 0] = -(0.28 + 0.6 * excess) * u
     moves[:, Basis.ROUND, 1] = up * 0.045 * outer * middle
     moves[:, Basis.ROUND, 2] = -0.22 * (1 - 0.3 * u**2)
 
-    moves[:, Basis.PRESS, 1] = -up * (0.025 + 0.035 * outer) * (1 - u**4)
+    moves[:, Basis.PRESS, 1] = -up * (0.025 + 0.065 * outer) * (1 - u**4)
     moves[:, Basis.PRESS, 2] = 0.05
 
-    lift = 0.07 if is_upper else 0.07 - 0.03 * outer
+    lift = 0.09 if is_upper else 0.10 - 0.05 * outer
     moves[:, Basis.TUCK, 1] = -lift * middle
     moves[:, Basis.TUCK, 2] = 0.0 if is_upper else 0.08
     moves *= unit
@@ -213,7 +215,6 @@ def _lip_moves(
     # Closing is measured on this mouth, so it takes no unit.
     share = _closing(outer, closed=closed, is_upper=is_upper)
     moves[:, Basis.CLOSE, 1] = _OVERLAP * share * lip.gap
-    excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
     moves[:, Basis.CLOSE, 0] = -0.5 * excess * u * min(1.0, float(lip.gap.max()) / 0.3)
     return moves
 

@@ -79,8 +79,9 @@ class Interior:
         # The lower lip shades the teeth behind it; in grey pictures nothing else tells them apart.
         shade = 0.45 + 0.55 * _ramp(below / 0.09)
         # Little light falls through lips that hardly part, and what does has their colour.
-        shade *= 0.55 + 0.45 * _ramp((above + below) / 0.22)
-        behind = (1 - lower[3]) * floor * (1 - upper[3])
+        shade *= 0.55 + 0.45 * _ramp((above + below) / 0.14)
+        # What teeth lose of the light they keep as the mouth's own dark; grey teeth look painted.
+        behind = (1 - lower[3]) * floor * (1 - upper[3]) + 1.5 * (1 - teeth) * upper[3]
         depth *= 1 - upper[3]
         planes = []
         # Plane by plane: numpy is slow where it must spread one value over three channels.

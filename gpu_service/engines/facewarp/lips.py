@@ -27,7 +27,12 @@ class LipTextures:
 
 
 def lip_textures(
-    pixels: Image, whole: FinePicture, mouth: MouthFrame, edges: LipEdges, around: Box
+    pixels: Image,
+    whole: FinePicture,
+    mouth: MouthFrame,
+    edges: LipEdges,
+    around: Box,
+    hanging: float,
 ) -> LipTextures:
     """Continue each lip beyond its edge, where the source picture shows the inside of the mouth.
 
@@ -37,17 +42,19 @@ def lip_textures(
         mouth: In the region.
         edges: Of the lips.
         around: What of the region the mouth's pixels may come from.
+        hanging: How far hair of the upper lip hangs below its edge, in half mouths.
     """
-    if edges.closed:
+    if edges.closed and not hanging:
         return LipTextures(whole, whole)
 
     def fine(image: Image) -> FinePicture:
         part = np.ascontiguousarray(image[around.y1 : around.y2, around.x1 : around.x2])
         return FinePicture(part, (around.x1, around.y1))
 
+    lowest = np.maximum(edges.lower, edges.upper + hanging + 2 * _MARGIN)
     return LipTextures(
-        fine(_continued(pixels, mouth, edges.upper, edges.lower, -1)),
-        fine(_continued(pixels, mouth, edges.lower, edges.upper, 1)),
+        fine(_continued(pixels, mouth, edges.upper, lowest, -1)),
+        fine(pixels if edges.closed else _continued(pixels, mouth, edges.lower, edges.upper, 1)),
     )
 
 

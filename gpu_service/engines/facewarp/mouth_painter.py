@@ -18,7 +18,7 @@ _CONTACT_WIDTH = 0.022
 """How wide that line is, in half mouths."""
 _JOINED = 0.12
 """How far beyond the corners the two fields have become one, in half mouths."""
-_ROUNDED_LIGHT = 0.45
+_ROUNDED_LIGHT = 0.36
 """How much of the light lips that are fully rounded keep from the mouth."""
 
 
@@ -75,8 +75,8 @@ class MouthPainter:
         if part is None:
             return
         half = self._portrait.mouth.half_mouth
-        to_upper = (part.v - profile.upper[part.at_u]) * half
-        to_lower = (profile.lower[part.at_u] - part.v) * half
+        to_upper = (part.v - profile.hung[part.at_u]) * half
+        to_lower = (profile.bitten[part.at_u] - part.v) * half
         opacity = self._opacity(to_upper, to_lower)
         mouth = self._lips(profile, part, upper, lower, opacity).astype(np.float32)
         self._draw_contact(mouth, profile, part, coeffs)

@@ -24,6 +24,7 @@ from gpu_service.engines.facewarp.geometry import (
 )
 from gpu_service.engines.facewarp.interior import Interior, Looks, build_interior
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
+from gpu_service.engines.facewarp.moustache import fringe
 
 WIDEST_GAP = 0.68
 """How far the widest opening of speech parts the lips, in half mouths at rest."""
@@ -86,6 +87,8 @@ class Portrait:
     """(rows, columns, 2) of the grid's nodes in the mouth's frame."""
     area: MouthArea
     textures: LipTextures
+    fringe: Floats
+    """(FRINGE_POINTS,) how far hair hangs below the upper lip's edge, in half mouths."""
     blur: float
     """Sigma of the Gaussian that the face looks blurred by, in pixels."""
     interior: Interior
@@ -108,6 +111,7 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
     local = MouthFrame(
         mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
     )
+    hair = fringe(frame, landmarks, mouth, edges)
     looks = _looks(frame, landmarks, head, mouth)
     lowest = float(edges.lower.max()) + _lowest_drop(lower, grid, mouth, edges)
     area = _mouth_area(grid, local, float(edges.upper.min()), lowest)
@@ -130,7 +134,8 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
         lower_edge_moves=_edge_moves(lower, grid, mouth, edges.lower),
         node_uv=mouth.local(grid.pixels()),
         area=area,
-        textures=lip_textures(pixels, fine, local, edges, _around(area, grid)),
+        textures=lip_textures(pixels, fine, local, edges, _around(area, grid), float(hair.max())),
+        fringe=hair,
         blur=looks.texture.blur,
         interior=build_interior(pixels, local, edges, looks, area.u, area.v),
     )

@@ -17,6 +17,8 @@ _FIXED_POINTS = 6
 """Rounds in which the inverse of a field settles to a fraction of a pixel."""
 _CLOSED_UNTIL = 0.25
 """The opening up to which lips that touch in the source are still drawn together."""
+_BITING = 0.18
+"""How far lips part, of the widest opening, that show the teeth on the lower one."""
 _WIDEST_JAW = 1.5
 """The smooth field takes up some of the jaw's turn, so that it may have to turn a little more."""
 
@@ -67,7 +69,7 @@ class Renderer:
         coeffs[Basis.TUCK] = shape.fv
         jaw = max(float(self._gap_moves[Basis.JAW]), 0.05)
         widest = self._portrait.widest_gap
-        wanted = shape.open * widest
+        wanted = max(shape.open * widest, shape.fv * _BITING * widest)
         gap = float(coeffs @ self._gap_moves)
         if self._portrait.edges.closed:
             # Touching lips that look a little apart meet fully, and part before the jaw is far.
