@@ -188,21 +188,26 @@ def _lip_moves(
     middle = 1 - u**2
     up = -1.0 if is_upper else 1.0
     moves = np.zeros((len(u), len(Basis), 3), np.float32)
-    weights = 0.30 * np.abs(u) ** 3 if is_upper else 0.30 + 0.70 * (1 - np.abs(u) ** 2.4)
+    # The steep sides of the lower lip's curve make the opening round instead of pointed.
+    weights = 0.28 * np.abs(u) ** 3 if is_upper else 0.28 + 0.72 * (1 - np.abs(u) ** 3.2)
     moves[:, Basis.JAW] = _jaw(lip.local, weights, head, landmarks)
+    # A mouth that opens draws its corners in.
+    moves[:, Basis.JAW, 0] -= 0.10 * u
 
     moves[:, Basis.WIDE, 0] = 0.17 * u
     moves[:, Basis.WIDE, 1] = -0.05 * u**2 - up * 0.03 * outer * middle
     moves[:, Basis.WIDE, 2] = 0.12 * u**2
 
-    moves[:, Basis.ROUND, 0] = -0.28 * u
+    # Grins have further to go.
+    excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
+    moves[:, Basis.ROUND, 0] = -(0.28 + 0.6 * excess) * u
     moves[:, Basis.ROUND, 1] = up * 0.045 * outer * middle
     moves[:, Basis.ROUND, 2] = -0.22 * (1 - 0.3 * u**2)
 
-    moves[:, Basis.PRESS, 1] = -up * (0.025 + 0.035 * outer) * (1 - u**4)
+    moves[:, Basis.PRESS, 1] = -up * (0.025 + 0.065 * outer) * (1 - u**4)
     moves[:, Basis.PRESS, 2] = 0.05
 
-    lift = 0.07 if is_upper else 0.07 - 0.03 * outer
+    lift = 0.09 if is_upper else 0.10 - 0.05 * outer
     moves[:, Basis.TUCK, 1] = -lift * middle
     moves[:, Basis.TUCK, 2] = 0.0 if is_upper else 0.08
     moves *= unit
@@ -210,7 +215,6 @@ def _lip_moves(
     # Closing is measured on this mouth, so it takes no unit.
     share = _closing(outer, closed=closed, is_upper=is_upper)
     moves[:, Basis.CLOSE, 1] = _OVERLAP * share * lip.gap
-    excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
     moves[:, Basis.CLOSE, 0] = -0.5 * excess * u * min(1.0, float(lip.gap.max()) / 0.3)
     return moves
 

@@ -3,12 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_service.engines.facewarp.bases import Basis
 from gpu_service.engines.facewarp.geometry import SEAM_U, Floats
 from gpu_service.engines.facewarp.portrait import Portrait
 
 _REACH = 2.0
 """How far beyond the middle of the mouth the tables reach, in half mouths."""
 _STEPS = 2048
+_BITE = 0.06
+"""How far the upper teeth reach over the lower lip at an f, in half mouths."""
 _SPREAD = 0.55
 """How fast the border between the two fields widens outside the mouth, a half mouth each."""
 
@@ -27,6 +30,14 @@ class LipProfile:
         at = np.linspace(-_REACH, _REACH, _STEPS)
         self.upper = _read(at, upper)
         self.lower = _read(at, lower)
+        self.hung = self.upper
+        if portrait.fringe.any():
+            source = np.interp(at, np.maximum.accumulate(upper[:, 0]), SEAM_U)
+            points = np.linspace(-1, 1, len(portrait.fringe))
+            self.hung = self.upper + np.interp(source, points, portrait.fringe).astype(np.float32)
+        # Teeth that touch the lower lip stand before it.
+        tuck = _BITE * float(coeffs[Basis.TUCK])
+        self.bitten = (self.lower + tuck * np.clip(1 - (at / 0.6) ** 2, 0, 1)).astype(np.float32)
         self.middle = (self.upper + self.lower) / 2
         left, right = float(upper[0, 0]), float(upper[-1, 0])
         outside = np.maximum(np.maximum(left - at, at - right), 0)

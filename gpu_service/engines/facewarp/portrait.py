@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Box, Face, Frame, Image
 from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
-from gpu_service.engines.facewarp.doubled import doubled
+from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
 from gpu_service.engines.facewarp.eyes import Eye, build_eyes
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
+from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import (
     SEAM_U,
     Floats,
@@ -23,8 +24,9 @@ from gpu_service.engines.facewarp.geometry import (
     mouth_frame,
 )
 from gpu_service.engines.facewarp.head import OVAL, Head, build_head
-from gpu_service.engines.facewarp.interior import Interior, build_interior
+from gpu_service.engines.facewarp.interior import Interior, Looks, build_interior
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
+from gpu_service.engines.facewarp.moustache import fringe
 from gpu_service.engines.facewarp.pose import LARGEST_TURN
 
 WIDEST_GAP = 0.68
@@ -74,8 +76,8 @@ class Portrait:
     """The source picture over the grid's region, continued beyond its borders."""
     source: Image
     """Likewise over the canvas."""
-    doubled: Image
-    """The source at twice its size."""
+    fine: FinePicture
+    """The same, to be read between its pixels, which are counted from the grid's corner."""
     head: Head | None
     """None where the head is to stay still."""
     eyes: tuple[Eye, ...]
@@ -95,6 +97,10 @@ class Portrait:
     """(rows, columns, 2) of the grid's nodes in the mouth's frame."""
     area: MouthArea
     textures: LipTextures
+    fringe: Floats
+    """(FRINGE_POINTS,) how far hair hangs below the upper lip's edge, in half mouths."""
+    blur: float
+    """Sigma of the Gaussian that the face looks blurred by, in pixels."""
     interior: Interior
 
 
@@ -121,9 +127,12 @@ def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrai
     source = _region(frame, canvas)
     top, left = grid.y - canvas.y, grid.x - canvas.x
     pixels = np.ascontiguousarray(source[top : top + grid.height, left : left + grid.width])
+    fine = FinePicture(source, (-left, -top))
     local = MouthFrame(
         mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
     )
+    hair = fringe(frame, landmarks, mouth, edges)
+    looks = _looks(frame, landmarks, head, mouth)
     lowest = float(edges.lower.max()) + _lowest_drop(lower, grid, mouth, edges)
     area = _mouth_area(grid, local, float(edges.upper.min()), lowest)
     return Portrait(
@@ -137,7 +146,7 @@ def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrai
         ),
         pixels=pixels,
         source=source,
-        doubled=doubled(source),
+        fine=fine,
         head=moving,
         eyes=build_eyes(source, landmarks, canvas) if lively else (),
         mouth=local,
@@ -149,16 +158,20 @@ def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrai
         lower_edge_moves=_edge_moves(lower, grid, mouth, edges.lower),
         node_uv=mouth.local(grid.pixels()),
         area=area,
-        textures=lip_textures(pixels, local, edges),
-        interior=build_interior(
-            pixels,
-            landmarks[:, :2] - np.array([grid.x, grid.y], np.float32),
-            local,
-            edges,
-            movement_unit(head),
-            area.u,
-            area.v,
-        ),
+        textures=lip_textures(pixels, fine, local, edges, _around(area, grid), float(hair.max())),
+        fringe=hair,
+        blur=looks.texture.blur,
+        interior=build_interior(pixels, local, edges, looks, area.u, area.v),
+    )
+
+
+def _looks(frame: Frame, landmarks: Floats, head: HeadFrame, mouth: MouthFrame) -> Looks:
+    points = landmarks[:, :2]
+    return Looks(
+        mouth_colours(frame, points),
+        photo_texture(frame, points),
+        float(mouth.local(points[[13, 14]])[:, 0].mean()),
+        movement_unit(head),
     )
 
 
@@ -264,3 +277,16 @@ def _mouth_area(grid: Grid, mouth: MouthFrame, highest: float, lowest: float) ->
         int(low[1]), int(low[0]), rows, columns,
         np.ascontiguousarray(local[..., 0]), np.ascontiguousarray(local[..., 1]),
     )  # fmt: skip
+
+
+def _around(area: MouthArea, grid: Grid) -> Box:
+    """The mouth area in pixels of the region, with a margin for what moves into it."""
+    x, y = area.first_column * grid.cell, area.first_row * grid.cell
+    width, height = area.columns * grid.cell, area.rows * grid.cell
+    margin = height // 6
+    return Box(
+        max(x - margin, 0),
+        max(y - margin, 0),
+        min(x + width + margin, grid.width),
+        min(y + height + margin, grid.height),
+    )

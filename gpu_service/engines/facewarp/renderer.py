@@ -7,9 +7,9 @@ import numpy as np
 
 from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.bases import Basis
-from gpu_service.engines.facewarp.doubled import NO_MAP, doubled
 from gpu_service.engines.facewarp.eyes import Eye
 from gpu_service.engines.facewarp.fields import Grid
+from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import MIDDLE, Floats
 from gpu_service.engines.facewarp.lip_profile import LipProfile
 from gpu_service.engines.facewarp.mouth_painter import MouthPainter
@@ -17,10 +17,14 @@ from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO, Pose
 from gpu_service.engines.facewarp.shape import MouthShape
 
+_NO_MAP = np.empty((0, 0), np.float32)
+"""cv2.remap takes both coordinates in its first map."""
 _FIXED_POINTS = 6
 """Rounds in which the inverse of a field settles to a fraction of a pixel."""
 _CLOSED_UNTIL = 0.25
 """The opening up to which lips that touch in the source are still drawn together."""
+_BITING = 0.18
+"""How far lips part, of the widest opening, that show the teeth on the lower one."""
 _WIDEST_JAW = 1.5
 """The smooth field takes up some of the jaw's turn, so that it may have to turn a little more."""
 _STRIP = 48
@@ -51,10 +55,10 @@ class Renderer:
         grid, canvas = portrait.grid, portrait.canvas
         row, column = (grid.y - canvas.y) // grid.cell, (grid.x - canvas.x) // grid.cell
         self._mouth = slice(row, row + grid.rows), slice(column, column + grid.columns)
-        # In the doubled picture, and a node further on every side, so that what lies beyond the
-        # outermost nodes is interpolated too.
-        places = np.pad(_nodes(canvas), ((1, 1), (1, 1), (0, 0)), "reflect", reflect_type="odd")
-        self._places = (2 * (places + 0.5) * canvas.cell - 1).astype(np.float32)
+        # A node further on every side, so that what lies beyond the outermost is interpolated too.
+        nodes = np.pad(_nodes(canvas), ((1, 1), (1, 1), (0, 0)), "reflect", reflect_type="odd")
+        corner = np.array([canvas.x - grid.x, canvas.y - grid.y], np.float32)
+        self._places = ((nodes + 0.5) * canvas.cell - 0.5 + corner).astype(np.float32)
 
     @property
     def box(self) -> Box:
@@ -81,7 +85,7 @@ class Renderer:
             mouth = self._mouth_offsets(coeffs, head)
             offsets[self._mouth] = mouth.blended
         image = portrait.source.copy()
-        places = self._places + 2 * cv2.copyMakeBorder(offsets, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        places = self._places + cv2.copyMakeBorder(offsets, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
         self._pull(image, offsets, places)
         if pose.blink > 0:
             for eye in portrait.eyes:
@@ -103,7 +107,7 @@ class Renderer:
         coeffs[Basis.TUCK] = shape.fv
         jaw = max(float(self._gap_moves[Basis.JAW]), 0.05)
         widest = self._portrait.widest_gap
-        wanted = shape.open * widest
+        wanted = max(shape.open * widest, shape.fv * _BITING * widest)
         gap = float(coeffs @ self._gap_moves)
         if self._portrait.edges.closed:
             # Touching lips that look a little apart meet fully, and part before the jaw is far.
@@ -139,12 +143,13 @@ class Renderer:
         still = self._nodes if head is None else self._nodes + head / np.float32(cell)
         source = still if head is not None else self._nodes - in_cells
         for _ in range(_FIXED_POINTS):
-            source = still - cv2.remap(in_cells, source, NO_MAP, cv2.INTER_LINEAR)
+            source = still - cv2.remap(in_cells, source, _NO_MAP, cv2.INTER_LINEAR)
         return np.asarray((source - self._nodes) * cell, np.float32)
 
     def _pull(self, image: Image, offsets: Floats, places: Floats) -> None:
         """Draw what moves, strip by strip: the head is round, and half of a strip may stay."""
-        cell = self._portrait.canvas.cell
+        fine, cell = self._portrait.fine, self._portrait.canvas.cell
+        spots = fine.spots(places)
         moved = np.abs(offsets).max(axis=2) > _UNMOVED
         num_rows = max(1, _STRIP // cell)
         for first in range(0, len(moved), num_rows):
@@ -154,26 +159,26 @@ class Renderer:
             if len(columns):
                 left, right = max(columns[0] - 1, 0), min(columns[-1] + 2, moved.shape[1])
                 part = slice(first * cell, last * cell), slice(left * cell, right * cell)
-                where = _upscaled(places[first : last + 2, left : right + 2], cell)
-                image[part] = _sampled(self._portrait.doubled, where)
+                image[part] = fine.read(_upscaled(spots[first : last + 2, left : right + 2], cell))
 
     def _draw_lids(
         self, eye: Eye, image: Image, offsets: Floats, places: Floats, blink: float
     ) -> None:
         """Draw an eye again, from a picture in which it is shut."""
-        cell = self._portrait.canvas.cell
-        shape = np.array(offsets.shape[:2])
+        canvas, grid = self._portrait.canvas, self._portrait.grid
+        cell, shape = canvas.cell, np.array(offsets.shape[:2])
         corner, size = np.array([eye.top, eye.left]), np.array(eye.pixels.shape[:2])
         middle = np.clip((corner + size / 2) // cell, 0, shape - 1).astype(int)
         moved = corner - offsets[middle[0], middle[1], ::-1]
         # The rim of the patch shows what the picture shows, so that it may be left out.
         first = np.clip(np.ceil(moved / cell) + 2, 0, shape - 1).astype(int).tolist()
         last = np.clip(np.floor((moved + size) / cell) - 2, 1, shape).astype(int).tolist()
-        where = _upscaled(places[first[0] : last[0] + 2, first[1] : last[1] + 2], cell)
-        part = tuple(slice(a * cell, b * cell) for a, b in zip(first, last, strict=True))
-        image[part] = _sampled(
-            doubled(eye.shut(blink)), where - 2 * corner[::-1].astype(np.float32)
+        shut = FinePicture(
+            eye.shut(blink), (eye.left + canvas.x - grid.x, eye.top + canvas.y - grid.y)
         )
+        spots = shut.spots(places[first[0] : last[0] + 2, first[1] : last[1] + 2])
+        part = tuple(slice(a * cell, b * cell) for a, b in zip(first, last, strict=True))
+        image[part] = shut.read(_upscaled(spots, cell))
 
     def _cut(self, image: Image) -> Image:
         canvas, box = self._portrait.canvas, self._portrait.box
@@ -189,8 +194,3 @@ def _upscaled(places: Floats, cell: int) -> Floats:
     """(rows · cell, columns · cell, 2) of (rows + 2, columns + 2, 2) nodes, for each pixel."""
     height, width = places.shape[0] * cell, places.shape[1] * cell
     return np.asarray(cv2.resize(places, (width, height))[cell:-cell, cell:-cell], np.float32)
-
-
-def _sampled(image: Image, places: Floats) -> Image:
-    sampled = cv2.remap(image, places, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(sampled, np.uint8)
