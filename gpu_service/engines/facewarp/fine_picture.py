@@ -69,14 +69,24 @@ class FinePicture:
         Returns:
             (height, width, 3); beyond the border, the border's own pixels.
         """
-        return self.read(np.asarray(cv2.scaleAdd(offsets, float(_FINE), places), np.float32))
+        return self.read(moved(places, offsets))
 
-    def read(self, spots: Floats) -> Image:
-        """The picture whose pixels come from (height, width, 2) spots, each given by `spots`."""
+    def read(self, spots: Floats, into: Image | None = None) -> Image:
+        """The picture whose pixels come from these spots.
+
+        Args:
+            spots: (height, width, 2) as `spots` and `moved` give them.
+            into: (height, width, 3) where it is written; None makes a new picture.
+        """
         pulled = cv2.remap(
-            self._fine, spots, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            self._fine, spots, _NO_MAP, cv2.INTER_LINEAR, into, borderMode=cv2.BORDER_REPLICATE
         )
         return np.asarray(pulled, np.uint8)
+
+
+def moved(spots: Floats, offsets: Floats) -> Floats:
+    """Spots of any fine picture, moved by (..., 2) float32 offsets in pixels."""
+    return np.asarray(cv2.scaleAdd(offsets, float(_FINE), spots), np.float32)
 
 
 def _kernel(shift: float) -> Floats:

@@ -20,8 +20,10 @@ OVAL = (
 )  # fmt: skip
 """The face's outline, clockwise from the middle of the forehead."""
 _BROWS = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
-_PIVOT_DOWN, _PIVOT_BACK = 0.55, 0.45
-"""Where in the neck the head turns, from the middle between the ears, in face widths."""
+_PIVOTS = ((0.5, 0.15), (0.5, 0.25), (0.5, 0.25))
+"""Where the head yaws, pitches and rolls, in face widths down and back of the middle between the
+ears. A head yaws about a joint that is hardly behind them, so that its outline, and with it what
+surrounds it, stays where it is while the face turns."""
 _EARS, _HAIR = 1.12, 1.34
 """How much further than the face's outline the head reaches, to the sides and upwards."""
 _FADE = 0.55
@@ -185,11 +187,12 @@ def _turns(grid: Grid, depth: Floats, landmarks: Landmarks, head: HeadFrame) -> 
     """(3, rows, columns, 2) movements of the surface for one radian of yaw, pitch and roll."""
     right, down, back = head.axes
     ears = landmarks[[LEFT_EAR, RIGHT_EAR]].mean(axis=0)
-    pivot = ears + (_PIVOT_DOWN * down + _PIVOT_BACK * back) * head.face_width
-    arm = np.empty((*depth.shape, 3), np.float32)
-    arm[..., :2] = grid.pixels() - pivot[:2]
-    arm[..., 2] = ears[2] - depth - pivot[2]
-    return np.stack([np.cross(axis, arm)[..., :2] for axis in (-down, right, back)])
+    surface = np.concatenate((grid.pixels(), (ears[2] - depth)[..., None]), axis=-1)
+    turns = []
+    for axis, (below, behind) in zip((-down, right, back), _PIVOTS, strict=True):
+        pivot = ears + (below * down + behind * back) * head.face_width
+        turns.append(np.cross(axis, surface - pivot)[..., :2])
+    return np.stack(turns)
 
 
 def _brows(grid: Grid, landmarks: Landmarks, head: HeadFrame) -> Floats:

@@ -19,7 +19,7 @@ LOOK_AHEAD_SECONDS: Final = (AHEAD_ROWS + 2) * Fraction(1, 100)
 
 _AXES: Final = 6
 """Yaw, pitch, roll, x, y and brow: what `Pose` begins with."""
-_POSTURE_SD: Final = np.array([2.1, 1.1, 1.0, 0.005, 0.004])
+_POSTURE_SD: Final = np.array([2.1, 1.15, 0.9, 0.005, 0.004])
 """How far postures lie apart while speaking, in degrees and face widths."""
 _WANDER_SD: Final = np.array([0.5, 0.35, 0.3, 0.0012, 0.001])
 _WANDER_SECONDS: Final = (2.5, 0.9, 0.3)

@@ -232,9 +232,20 @@ def _held(fields: Floats, longest: Floats, grid: Grid, frame: Frame) -> Floats:
 
 def _region(frame: Frame, grid: Grid) -> Image:
     height, width = frame.shape[:2]
-    columns = np.clip(np.arange(grid.x, grid.x + grid.width), 0, width - 1)
-    rows = np.clip(np.arange(grid.y, grid.y + grid.height), 0, height - 1)
-    return np.ascontiguousarray(frame[rows[:, None], columns[None, :]])
+    x1, y1 = (min(max(first, 0), size - 1) for first, size in ((grid.x, width), (grid.y, height)))
+    x2, y2 = (
+        max(min(grid.x + grid.width, width), x1 + 1),
+        max(min(grid.y + grid.height, height), y1 + 1),
+    )
+    region = cv2.copyMakeBorder(
+        frame[y1:y2, x1:x2],
+        y1 - grid.y,
+        grid.y + grid.height - y2,
+        x1 - grid.x,
+        grid.x + grid.width - x2,
+        cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(region, np.uint8)
 
 
 def _edge_moves(fields: Floats, grid: Grid, mouth: MouthFrame, edge: Floats) -> Floats:

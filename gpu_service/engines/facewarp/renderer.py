@@ -9,7 +9,7 @@ from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.bases import Basis
 from gpu_service.engines.facewarp.eyes import Eye
 from gpu_service.engines.facewarp.fields import Grid
-from gpu_service.engines.facewarp.fine_picture import FinePicture
+from gpu_service.engines.facewarp.fine_picture import FinePicture, moved
 from gpu_service.engines.facewarp.geometry import MIDDLE, Floats
 from gpu_service.engines.facewarp.lip_profile import LipProfile
 from gpu_service.engines.facewarp.mouth_painter import MouthPainter
@@ -59,6 +59,7 @@ class Renderer:
         nodes = np.pad(_nodes(canvas), ((1, 1), (1, 1), (0, 0)), "reflect", reflect_type="odd")
         corner = np.array([canvas.x - grid.x, canvas.y - grid.y], np.float32)
         self._places = ((nodes + 0.5) * canvas.cell - 0.5 + corner).astype(np.float32)
+        self._spots = portrait.fine.spots(self._places)
 
     @property
     def box(self) -> Box:
@@ -85,11 +86,13 @@ class Renderer:
             mouth = self._mouth_offsets(coeffs, head)
             offsets[self._mouth] = mouth.blended
         image = portrait.source.copy()
-        places = self._places + cv2.copyMakeBorder(offsets, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        self._pull(image, offsets, places)
+        around = np.asarray(
+            cv2.copyMakeBorder(offsets, 1, 1, 1, 1, cv2.BORDER_REPLICATE), np.float32
+        )
+        self._pull(image, offsets, moved(self._spots, around))
         if pose.blink > 0:
             for eye in portrait.eyes:
-                self._draw_lids(eye, image, offsets, places, pose.blink)
+                self._draw_lids(eye, image, offsets, around, pose.blink)
         if mouth is not None:
             rows, columns = (
                 slice(part.start * canvas.cell, part.stop * canvas.cell) for part in self._mouth
@@ -129,10 +132,13 @@ class Renderer:
         profile = LipProfile(portrait, coeffs)
         v, index = portrait.node_uv[..., 1], self._node_index
         if head is not None:
-            mouth = portrait.mouth
-            v = v + head @ (mouth.axis_v / mouth.half_mouth)
-            u = portrait.node_uv[..., 0] + head @ (mouth.axis_u / mouth.half_mouth)
-            index = LipProfile.index(u)
+            (u_x, u_y), (v_x, v_y) = (
+                axis / portrait.mouth.half_mouth
+                for axis in (portrait.mouth.axis_u, portrait.mouth.axis_v)
+            )
+            x, y = head[..., 0], head[..., 1]
+            v = v + v_x * x + v_y * y
+            index = LipProfile.index(portrait.node_uv[..., 0] + u_x * x + u_y * y)
         side = profile.side(v, index, 1e-3)
         return _Mouth(profile, upper, lower, upper + (lower - upper) * side[..., None])
 
@@ -146,38 +152,42 @@ class Renderer:
             source = still - cv2.remap(in_cells, source, _NO_MAP, cv2.INTER_LINEAR)
         return np.asarray((source - self._nodes) * cell, np.float32)
 
-    def _pull(self, image: Image, offsets: Floats, places: Floats) -> None:
+    def _pull(self, image: Image, offsets: Floats, spots: Floats) -> None:
         """Draw what moves, strip by strip: the head is round, and half of a strip may stay."""
         fine, cell = self._portrait.fine, self._portrait.canvas.cell
-        spots = fine.spots(places)
-        moved = np.abs(offsets).max(axis=2) > _UNMOVED
+        # Numpy is slow along axes of two.
+        unlike = np.abs(offsets).reshape(len(offsets), -1) > _UNMOVED
         num_rows = max(1, _STRIP // cell)
-        for first in range(0, len(moved), num_rows):
-            last = min(first + num_rows, len(moved))
+        for first in range(0, len(unlike), num_rows):
+            last = min(first + num_rows, len(unlike))
             # Half a cell beyond a node still moves with it.
-            columns = np.flatnonzero(moved[max(first - 1, 0) : last + 1].any(axis=0))
+            columns = np.flatnonzero(unlike[max(first - 1, 0) : last + 1].any(axis=0))
             if len(columns):
-                left, right = max(columns[0] - 1, 0), min(columns[-1] + 2, moved.shape[1])
-                part = slice(first * cell, last * cell), slice(left * cell, right * cell)
-                image[part] = fine.read(_upscaled(spots[first : last + 2, left : right + 2], cell))
+                left = max(int(columns[0]) // 2 - 1, 0)
+                right = min(int(columns[-1]) // 2 + 2, offsets.shape[1])
+                fine.read(
+                    _upscaled(spots[first : last + 2, left : right + 2], cell),
+                    image[first * cell : last * cell, left * cell : right * cell],
+                )
 
     def _draw_lids(
-        self, eye: Eye, image: Image, offsets: Floats, places: Floats, blink: float
+        self, eye: Eye, image: Image, offsets: Floats, around: Floats, blink: float
     ) -> None:
         """Draw an eye again, from a picture in which it is shut."""
         canvas, grid = self._portrait.canvas, self._portrait.grid
         cell, shape = canvas.cell, np.array(offsets.shape[:2])
         corner, size = np.array([eye.top, eye.left]), np.array(eye.pixels.shape[:2])
         middle = np.clip((corner + size / 2) // cell, 0, shape - 1).astype(int)
-        moved = corner - offsets[middle[0], middle[1], ::-1]
+        shown = corner - offsets[middle[0], middle[1], ::-1]
         # The rim of the patch shows what the picture shows, so that it may be left out.
-        first = np.clip(np.ceil(moved / cell) + 2, 0, shape - 1).astype(int).tolist()
-        last = np.clip(np.floor((moved + size) / cell) - 2, 1, shape).astype(int).tolist()
+        first = np.clip(np.ceil(shown / cell) + 2, 0, shape - 1).astype(int).tolist()
+        last = np.clip(np.floor((shown + size) / cell) - 2, 1, shape).astype(int).tolist()
+        nodes = slice(first[0], last[0] + 2), slice(first[1], last[1] + 2)
+        part = tuple(slice(a * cell, b * cell) for a, b in zip(first, last, strict=True))
         shut = FinePicture(
             eye.shut(blink), (eye.left + canvas.x - grid.x, eye.top + canvas.y - grid.y)
         )
-        spots = shut.spots(places[first[0] : last[0] + 2, first[1] : last[1] + 2])
-        part = tuple(slice(a * cell, b * cell) for a, b in zip(first, last, strict=True))
+        spots = shut.spots(self._places[nodes] + around[nodes])
         image[part] = shut.read(_upscaled(spots, cell))
 
     def _cut(self, image: Image) -> Image:
