@@ -9,7 +9,7 @@ import numpy as np
 from gpu_service.data import Image, Landmarks
 from gpu_service.engines.facewarp.fields import Grid
 from gpu_service.engines.facewarp.geometry import Floats, MouthFrame
-from gpu_service.engines.facewarp.lid_skin import LUMA, continued_skin, grain
+from gpu_service.engines.facewarp.lid_skin import LUMA, continued_skin, grain, shaded
 
 
 class _Points(NamedTuple):
@@ -51,7 +51,7 @@ _RIM, _WATERLINE = 0.10, 0.09
 """How far above and below the open eye the lids' edges reach, in half eyes."""
 _LASHES_UP, _LASHES_DOWN, _LASHES_OUT = 0.5, 0.15, 0.15
 """How far lashes and painted lines that go with the lids reach beyond the eye, in half eyes."""
-_SIDE, _ABOVE, _BENEATH = 1.35, 0.75, 0.45
+_SIDE, _ABOVE, _BENEATH = 1.35, 0.75, 0.6
 """How far the patch goes from the middle and beyond the edges of an eye, in half eyes."""
 _MARGIN_CELLS = 4
 """So much of the rim of a patch is never drawn, in cells of the canvas."""
@@ -116,7 +116,7 @@ class Eye:
         away = self.v - edge
         # On small faces the line is thinner than a pixel and so fainter.
         width, thin = max(_LINE, 0.75 / self.half_eye), min(1.0, _LINE * self.half_eye / 0.6)
-        line = 0.85 * thin * np.exp(-((away / width) ** 2))
+        line = 0.75 * thin * np.exp(-((away / width) ** 2))
         hairs = np.clip(1 - away / 0.20, 0, 1) * np.clip(away / 0.03 + 1, 0, 1)
         taper = np.clip((1.04 - np.abs(self.u)) / 0.25, 0, 1)
         return np.asarray(np.maximum(line, 0.45 * hairs * self.strands) * taper, np.float32)
@@ -183,6 +183,8 @@ def _eye(source: Image, points: Floats, eye: _Points, frame: MouthFrame, cell: i
     hole = beyond < 0.04
     skin = continued_skin(pixels, hole, half)
     brow = _edge(u, frame.local(points[list(eye.brow)]))
+    from_brow = np.clip((v - brow) / np.maximum(high - brow, 0.05), 0, 1)
+    skin = shaded(skin, pixels, from_brow, high - v, low - high, u)
     lashes = _own_lashes(pixels, skin, u, v - low, high - v, high - brow)
     inside = np.maximum(np.clip(-beyond / max(0.06, 1.0 / half) + 0.5, 0, 1), lashes)
     return Eye(

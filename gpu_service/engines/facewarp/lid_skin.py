@@ -12,6 +12,8 @@ LUMA = np.array([0.114, 0.587, 0.299], np.float32)
 _ROUNDS = 4
 _DARKER, _AS_BRIGHT = 0.86, 0.96
 """Against the skin around it, what is darker than the first is none, the second is."""
+_DEEPEST = 0.75
+"""So dark the shade of a brow is at most; what is darker is hair."""
 
 
 def continued_skin(pixels: Image, hole: NDArray[np.bool_], half_eye: float) -> Floats:
@@ -40,6 +42,28 @@ def continued_skin(pixels: Image, hole: NDArray[np.bool_], half_eye: float) -> F
     return skin
 
 
+def shaded(
+    skin: Floats, pixels: Image, from_brow: Floats, above: Floats, height: Floats, u: Floats
+) -> Floats:
+    """The skin of an upper lid as dark as it is in the shade of its brow.
+
+    Args:
+        skin: (height, width, 3) as if nothing shaded it.
+        pixels: The eye and what surrounds it.
+        from_brow: (height, width) from the brow (0) to the eye (1).
+        above: How far above the open eye, in half eyes.
+        height: How far the eye is open, in half eyes.
+        u: Along the eye, from corner (-1) to corner (1).
+    """
+    zone = (from_brow > 0.35) & (from_brow < 0.85) & (above > 0.12) & (np.abs(u) < 0.8)
+    if not zone.any():
+        return skin
+    ratio = (pixels[zone] @ LUMA) / np.maximum(skin[zone] @ LUMA, 1.0)
+    shade = float(np.clip(np.percentile(ratio, 88), _DEEPEST, 1.0))
+    light = np.clip(0.3 - above / np.maximum(height, 0.1), 0, 1)
+    return np.asarray(skin * (shade + (1 - shade) * light)[..., None], np.float32)
+
+
 def grain(
     pixels: Image, hole: NDArray[np.bool_], v: Floats, lower: Floats, margin: float
 ) -> Floats:
@@ -60,7 +84,10 @@ def grain(
     limit = 2.0 * float(np.median(np.abs(fine[~hole]))) + 0.5
     fine[cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0] = 0
     turn = np.argmax(v - lower > margin, axis=0)
-    rows = np.clip(2 * turn - np.arange(len(v))[:, None], 0, len(v) - 1)
+    rows = 2 * turn - np.arange(len(v))[:, None]
+    # What lies too far above is turned over again at the patch's lower end.
+    last = len(v) - 1
+    rows = np.clip(last - np.abs(last - rows), 0, last)
     return np.asarray(np.clip(fine[rows, np.arange(v.shape[1])], -limit, limit), np.float32)
 
 
