@@ -17,7 +17,6 @@ from tests.media import portrait, scaled
 
 EYES = ((33, 133, 159, 145), (362, 263, 386, 374))
 """Corners, upper and lower edge."""
-_LOWER_BROWS = ((46, 53, 52, 65, 55), (276, 283, 282, 295, 285))
 
 
 @pytest.fixture(scope="module")
@@ -135,26 +134,3 @@ def test_an_eye_that_is_turned_away_leaves_the_other_its_blink(
     far = [33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173]
     turned[far, 0] = near + 0.3 * (turned[far, 0] - near)
     assert len(eyes_of(frame, turned)) == 1
-
-
-def test_a_lid_lies_in_the_shade_of_its_brow(frame: Frame, landmarks: Landmarks) -> None:
-    shaded = frame.copy()
-    for brow, upper in ((_LOWER_BROWS[0], (160, 158)), (_LOWER_BROWS[1], (385, 387))):
-        points = landmarks[list(brow), :2]
-        x1, x2 = points[:, 0].min().astype(int) - 6, points[:, 0].max().astype(int) + 6
-        y1, y2 = points[:, 1].min().astype(int), landmarks[list(upper), 1].max().astype(int)
-        shaded[y1:y2, x1:x2] = (shaded[y1:y2, x1:x2] * 0.8).astype(np.uint8)
-    for lit, dark in zip(eyes_of(frame, landmarks), eyes_of(shaded, landmarks), strict=True):
-        top = (lit.v < lit.upper + 0.2) & (lit.v > lit.upper) & (np.abs(lit.u) < 0.5)
-        assert dark.skin[top].mean() < 0.93 * lit.skin[top].mean()
-
-
-def test_the_grain_of_a_lid_has_no_streaks(frame: Frame, landmarks: Landmarks) -> None:
-    noise = np.random.default_rng(0).normal(0, 12, frame.shape)
-    grainy = np.clip(frame + noise, 0, 255).astype(np.uint8)
-    for eye in eyes_of(grainy, landmarks):
-        lid = (eye.v > eye.upper - 0.3) & (eye.v < eye.lower) & (np.abs(eye.u) < 0.7)
-        grey = eye.skin.mean(axis=2)
-        down = np.abs(np.diff(grey, axis=0))[lid[1:]].mean()
-        across = np.abs(np.diff(grey, axis=1))[lid[:, 1:]].mean()
-        assert across < 1.5 * down
