@@ -13,6 +13,7 @@ from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
 from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import (
+    MIDDLE,
     SEAM_U,
     Floats,
     HeadFrame,
@@ -43,6 +44,8 @@ what lies there is stretched to twice its size at most."""
 _AREA_SIDE, _AREA_UP, _AREA_DOWN = 1.7, 0.75, 0.75
 """How far the mouth area reaches from the middle, above the upper lip's edge and below the lowest
 place of the lower lip's, in half mouths: a head that sways takes the mouth some of it."""
+_MOST_REINFORCED = 1.8
+"""By how much a movement that the border holds back is made larger."""
 _TOP = -1.9
 """The highest point that moves, in half mouths: beneath the eyes."""
 
@@ -106,6 +109,7 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
     solved = [solve_fields(grid, reach, side) for side in (controls.upper, controls.lower)]
     longest = np.maximum(np.abs(solved).max(axis=(0, 2, 3, 4)), 0.1)
     upper, lower = (_held(fields, longest, grid, frame) for fields in solved)
+    _reinforce_closing(upper, lower, grid, mouth, edges)
     pixels = _region(frame, grid)
     fine = FinePicture(pixels)
     local = MouthFrame(
@@ -203,6 +207,20 @@ def _held(fields: Floats, longest: Floats, grid: Grid, frame: Frame) -> Floats:
         pulls = either_way | (fields[..., axis] * inward > 0)
         held[..., axis] *= np.where(pulls, share, 1)
     return held
+
+
+def _reinforce_closing(
+    upper: Floats, lower: Floats, grid: Grid, mouth: MouthFrame, edges: LipEdges
+) -> None:
+    """Let lips that are apart meet although the picture's border holds the chin."""
+    if edges.closed:
+        return
+    moves = _edge_moves(upper, grid, mouth, edges.upper)
+    moves -= _edge_moves(lower, grid, mouth, edges.lower)
+    reached = float(moves[Basis.CLOSE, MIDDLE, 1].mean())
+    missing = min(1.05 * edges.gap / max(reached, 0.01), _MOST_REINFORCED)
+    for fields in (upper, lower):
+        fields[Basis.CLOSE] *= max(missing, 1.0)
 
 
 def _region(frame: Frame, grid: Grid) -> Image:

@@ -78,7 +78,7 @@ class Renderer:
             # Lips that are apart in the source meet by themselves, then the jaw takes over.
             source_gap = self._portrait.edges.gap
             close = max(0.0, 1 - wanted / max(source_gap, min(1.4 * source_gap, widest)))
-            gap += source_gap * (1 - close)
+            gap += max(source_gap + close * float(self._gap_moves[Basis.CLOSE]), 0.0)
         coeffs[Basis.CLOSE] = close
         coeffs[Basis.JAW] = np.clip((wanted - gap) / jaw, 0, _WIDEST_JAW)
         coeffs[Basis.PRESS] = shape.closure
