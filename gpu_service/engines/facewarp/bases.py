@@ -63,8 +63,8 @@ _JAWLINE = (
 )  # fmt: skip
 _HALF_MOUTH = 0.185
 """Half a mouth at rest, in face widths: adults' mouths are about 50 mm wide, their faces 135."""
-_OVERLAP = 1.1
-"""Lips that meet press on each other a little, or a sliver of teeth would stay."""
+OVERLAP = 0.03
+"""How far lips that meet press into each other, in half mouths, or a sliver of teeth would stay."""
 UPPER_SHARE = 0.36
 """Which part of the gap the upper lip goes until lips that are apart in the source meet."""
 _LIP_WEIGHT, _EDGE_WEIGHT, _FACE_WEIGHT = 12.0, 40.0, 3.0
@@ -216,7 +216,8 @@ def _lip_moves(
 
     # Closing is measured on this mouth, so it takes no unit.
     share = _closing(outer, edges, is_upper=is_upper)
-    moves[:, Basis.CLOSE, 1] = _OVERLAP * share * lip.gap
+    pressing = 1 + OVERLAP / max(edges.gap, 10 * OVERLAP)
+    moves[:, Basis.CLOSE, 1] = pressing * share * lip.gap
     if not edges.closed:
         moves[:, Basis.CLOSE, 1] -= edges.lift
     moves[:, Basis.CLOSE, 0] = -0.5 * excess * u * min(1.0, float(lip.gap.max()) / 0.3)
@@ -230,7 +231,7 @@ def _closing(outer: Floats, edges: LipEdges, *, is_upper: bool) -> Floats:
     """
     if edges.closed:
         return (1 if is_upper else -1) * (0.5 - 0.4 * outer)
-    return (UPPER_SHARE - 0.12 * outer) if is_upper else -(0.67 - 0.05 * outer)
+    return (UPPER_SHARE - 0.12 * outer) if is_upper else -(1 - UPPER_SHARE - 0.05 * outer)
 
 
 def _face(landmarks: Landmarks, head: HeadFrame, edges: LipEdges) -> Controls:

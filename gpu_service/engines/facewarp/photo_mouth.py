@@ -13,7 +13,7 @@ _SHOWN_TEETH = 0.20
 _FIRST_TEETH = 0.30
 """Teeth begin within this of the upper lip, in half mouths; what is bright below is the tongue."""
 _PALE = 0.8
-"""How saturated teeth are at most, of the lips: a tongue is as red as they are."""
+"""How red teeth are at most, of the lips: a tongue is as red as they are."""
 _SOFT = 0.03
 
 
@@ -74,7 +74,7 @@ def _tooth_bottom(
     sampled = cv2.remap(pixels, at[..., 0], at[..., 1], cv2.INTER_LINEAR).astype(np.float32)
     luma = sampled @ BLUE_GREEN_RED
     # In grey pictures everything is pale.
-    pale = _saturation(sampled) < max(_PALE * float(_saturation(colours.tongue)), 0.1)
+    pale = _redness(sampled) < max(_PALE * float(_redness(colours.tongue)), 0.1)
     bright = float(np.percentile((luma * pale)[:, np.abs(SEAM_U) < 0.75], 85))
     if bright < 0.60 * colours.skin_luma:
         return edges.upper
@@ -96,6 +96,7 @@ def _tooth_bottom(
     return np.asarray(np.convolve(np.pad(bottom, 2, mode="edge"), np.full(5, 0.2), "valid"))
 
 
-def _saturation(colours: Floats) -> Floats:
-    high = colours.max(axis=-1)
-    return np.asarray((high - colours.min(axis=-1)) / np.maximum(high, 1), np.float32)
+def _redness(colours: Floats) -> Floats:
+    """How much redder than green; yellow teeth are not, where tongues are."""
+    red, green = colours[..., 2], colours[..., 1]
+    return np.asarray((red - green) / np.maximum(red, 1), np.float32)

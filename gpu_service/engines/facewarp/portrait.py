@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Box, Face, Frame, Image
-from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.bases import OVERLAP, Basis, face_controls, movement_unit
 from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
 from gpu_service.engines.facewarp.fine_picture import FinePicture
@@ -218,7 +218,7 @@ def _reinforce_closing(
     moves = _edge_moves(upper, grid, mouth, edges.upper)
     moves -= _edge_moves(lower, grid, mouth, edges.lower)
     reached = float(moves[Basis.CLOSE, MIDDLE, 1].mean())
-    missing = min(1.05 * edges.gap / max(reached, 0.01), _MOST_REINFORCED)
+    missing = min((edges.gap + OVERLAP) / max(reached, 0.01), _MOST_REINFORCED)
     for fields in (upper, lower):
         fields[Basis.CLOSE] *= max(missing, 1.0)
 
