@@ -63,8 +63,10 @@ _JAWLINE = (
 )  # fmt: skip
 _HALF_MOUTH = 0.185
 """Half a mouth at rest, in face widths: adults' mouths are about 50 mm wide, their faces 135."""
-_OVERLAP = 1.1
-"""Lips that meet press on each other a little, or a sliver of teeth would stay."""
+OVERLAP = 0.03
+"""How far lips that meet press into each other, in half mouths, or a sliver of teeth would stay."""
+UPPER_SHARE = 0.36
+"""Which part of the gap the upper lip goes until lips that are apart in the source meet."""
 _LIP_WEIGHT, _EDGE_WEIGHT, _FACE_WEIGHT = 12.0, 40.0, 3.0
 _NUM_MESH = 468
 
@@ -116,13 +118,13 @@ def face_controls(
         _joined(
             face,
             upper,
-            _lip_moves(upper, head, landmarks, closed=edges.closed, is_upper=True),
+            _lip_moves(upper, head, landmarks, edges, is_upper=True),
             head,
         ),
         _joined(
             face,
             lower,
-            _lip_moves(lower, head, landmarks, closed=edges.closed, is_upper=False),
+            _lip_moves(lower, head, landmarks, edges, is_upper=False),
             head,
         ),
     )
@@ -180,7 +182,7 @@ def _jaw(local: Floats, weights: Floats, head: HeadFrame, landmarks: Landmarks) 
 
 
 def _lip_moves(
-    lip: _Lip, head: HeadFrame, landmarks: Landmarks, *, closed: bool, is_upper: bool
+    lip: _Lip, head: HeadFrame, landmarks: Landmarks, edges: LipEdges, *, is_upper: bool
 ) -> Floats:
     """(n, num_bases, 3) half mouths; the lengths were chosen by eye on photos and paintings."""
     unit = movement_unit(head)
@@ -200,7 +202,7 @@ def _lip_moves(
 
     # Grins have further to go.
     excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
-    moves[:, Basis.ROUND, 0] = -(0.28 + 0.6 * excess) * u
+    moves[:, Basis.ROUND, 0] = -(0.28 + 0.4 * excess) * u
     moves[:, Basis.ROUND, 1] = up * 0.045 * outer * middle
     moves[:, Basis.ROUND, 2] = -0.22 * (1 - 0.3 * u**2)
 
@@ -213,20 +215,23 @@ def _lip_moves(
     moves *= unit
 
     # Closing is measured on this mouth, so it takes no unit.
-    share = _closing(outer, closed=closed, is_upper=is_upper)
-    moves[:, Basis.CLOSE, 1] = _OVERLAP * share * lip.gap
+    share = _closing(outer, edges, is_upper=is_upper)
+    pressing = 1 + OVERLAP / max(edges.gap, 10 * OVERLAP)
+    moves[:, Basis.CLOSE, 1] = pressing * share * lip.gap
+    if not edges.closed:
+        moves[:, Basis.CLOSE, 1] -= edges.lift
     moves[:, Basis.CLOSE, 0] = -0.5 * excess * u * min(1.0, float(lip.gap.max()) / 0.3)
     return moves
 
 
-def _closing(outer: Floats, *, closed: bool, is_upper: bool) -> Floats:
+def _closing(outer: Floats, edges: LipEdges, *, is_upper: bool) -> Floats:
     """Which part of the gap each point of a lip goes to meet the other.
 
     The outer edge follows less: lips that a smile has stretched thin grow full again.
     """
-    if closed:
+    if edges.closed:
         return (1 if is_upper else -1) * (0.5 - 0.4 * outer)
-    return (0.36 - 0.12 * outer) if is_upper else -(0.67 - 0.05 * outer)
+    return (UPPER_SHARE - 0.12 * outer) if is_upper else -(1 - UPPER_SHARE - 0.05 * outer)
 
 
 def _face(landmarks: Landmarks, head: HeadFrame, edges: LipEdges) -> Controls:
@@ -249,7 +254,8 @@ def _face(landmarks: Landmarks, head: HeadFrame, edges: LipEdges) -> Controls:
     moves = np.zeros((len(kept), len(Basis), 3), np.float32)
     moves[:, Basis.JAW] = _jaw(local[kept], jaw, head, landmarks) * movement_unit(head)
     low = jaw * (local[kept, 1] > 0)
-    moves[:, Basis.CLOSE, 1] = (0.0 if edges.closed else -0.5) * edges.gap * low
+    rise = 0.0 if edges.closed else 0.5 * edges.gap + edges.lift
+    moves[:, Basis.CLOSE, 1] = -rise * low
     moves[:, Basis.PRESS, 1] = -0.02 * low
     moves[:, Basis.TUCK, 1] = -0.02 * low
     in_picture = np.stack([head.moves(moves[:, basis]) for basis in range(len(Basis))], axis=1)

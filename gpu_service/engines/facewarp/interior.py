@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.ndimage import median_filter
 
 from gpu_service.data import Image
-from gpu_service.engines.facewarp.colours import BLUE_GREEN_RED, MouthColours, Texture
+from gpu_service.engines.facewarp.bases import UPPER_SHARE
+from gpu_service.engines.facewarp.colours import MouthColours, Texture
 from gpu_service.engines.facewarp.geometry import (
     MIDDLE,
     SEAM_U,
@@ -15,6 +15,7 @@ from gpu_service.engines.facewarp.geometry import (
     LipEdges,
     MouthFrame,
 )
+from gpu_service.engines.facewarp.photo_mouth import photo_inside, photo_teeth
 from gpu_service.engines.facewarp.teeth import (
     SOFT,
     along_arch,
@@ -24,8 +25,8 @@ from gpu_service.engines.facewarp.teeth import (
     upper_teeth,
 )
 
-_SHOWN_TEETH = 0.20
-"""Teeth shorter than this in the photo, in half mouths at rest, are drawn instead."""
+_WIDE_OPEN = 0.5
+"""From this gap on, in half mouths, the photo shows the mouth's inside well enough to keep it."""
 _FINE = 70
 """Mouths narrower than this, in half mouths of pixels, are drawn larger and shrunk."""
 _NO_MAP = np.empty((0, 0), np.float32)
@@ -150,16 +151,15 @@ def build_interior(
         v: Likewise.
     """
     colours = looks.colours
-    photo = None if edges.closed else photo_layer(pixels, mouth, edges, looks, u, v)
-    drawn_upper, lower = _drawn(mouth, edges, looks, u, v)
-    return Interior(
-        colours.cavity,
-        0.5 * colours.tongue,
-        drawn_upper if photo is None else photo,
-        lower,
-        0.55 if photo is None else 0.25,
-        mouth.half_mouth,
-    )
+    upper, lower = _drawn(mouth, edges, looks, u, v)
+    shadow = 0.55
+    if not edges.closed:
+        photo = photo_teeth(pixels, mouth, edges, colours, looks.unit, u, v)
+        if photo is not None:
+            upper, shadow = photo, 0.25
+        elif edges.gap > _WIDE_OPEN:
+            upper = over(upper, photo_inside(pixels, mouth, edges, u, v))
+    return Interior(colours.cavity, 0.5 * colours.tongue, upper, lower, shadow, mouth.half_mouth)
 
 
 def _drawn(
@@ -172,7 +172,7 @@ def _drawn(
     u, v = (np.asarray(cv2.resize(part, size), np.float32) for part in (u, v))
     along = along_arch(u, looks.middle, looks.unit)
     # Lips that are apart in the photo have left the place where they cover the teeth.
-    parted = 0.35 * (0.0 if edges.closed else edges.gap)
+    parted = 0.0 if edges.closed else UPPER_SHARE * edges.gap - edges.lift
     upper_rest = float(edges.upper[MIDDLE].mean()) + parted
     # Half-way between straight and the lip's own curve, or a grin would show no tongue.
     lip = np.interp(u, SEAM_U, edges.lower)
@@ -208,53 +208,3 @@ def _as_fine(layer: Floats, texture: Texture, own: float) -> Floats:
         ]
     )
     return np.concatenate((np.clip(grained, 0, 255), layer[..., 3:]), axis=-1).astype(np.float32)
-
-
-def photo_layer(
-    pixels: Image, mouth: MouthFrame, edges: LipEdges, looks: Looks, u: Floats, v: Floats
-) -> Floats | None:
-    """The photo's own upper teeth, or None where it shows too little of them."""
-    bottom = _tooth_bottom(pixels, mouth, edges, looks.colours)
-    front = np.abs(SEAM_U) < 0.5
-    if float(np.percentile((bottom - edges.upper)[front], 25)) < _SHOWN_TEETH * looks.unit:
-        return None
-    low = np.interp(u, SEAM_U, bottom).astype(np.float32)
-    high = np.interp(u, SEAM_U, edges.upper).astype(np.float32) + 0.04
-    source_v = np.clip(v, high, np.maximum(low, high))
-    source = mouth.pixels(np.stack((np.clip(u, -0.97, 0.97), source_v), axis=-1))
-    image = cv2.remap(
-        pixels, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    ).astype(np.float32)
-    soft = 0.03
-    opacity = np.clip((low - v) / soft + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
-    return np.concatenate((image * opacity[..., None], opacity[..., None]), axis=-1).astype(
-        np.float32
-    )
-
-
-def _tooth_bottom(
-    pixels: Image, mouth: MouthFrame, edges: LipEdges, colours: MouthColours
-) -> Floats:
-    """(SEAM_POINTS,) v to which the photo's upper teeth reach; the lip's edge where none are."""
-    levels = np.linspace(0.05, 0.97, 32, dtype=np.float32)[:, None]
-    sample_v = edges.upper + levels * (edges.lower - edges.upper)
-    at = mouth.pixels(np.stack((np.broadcast_to(SEAM_U, sample_v.shape), sample_v), axis=-1))
-    sampled = cv2.remap(pixels, at[..., 0], at[..., 1], cv2.INTER_LINEAR).astype(np.float32)
-    luma = sampled @ BLUE_GREEN_RED
-    bright = float(np.percentile(luma[:, np.abs(SEAM_U) < 0.75], 85))
-    if bright < 0.60 * colours.skin_luma:
-        return edges.upper
-    is_tooth = luma > 0.62 * bright
-    # The first bright run counts: what is bright below a dark stretch are lower teeth.
-    started = np.maximum.accumulate(is_tooth, axis=0)
-    ended = np.maximum.accumulate(started & ~is_tooth, axis=0)
-    length = (started & ~ended).sum(axis=0)
-    # Teeth in the corners' shade are dark; they end where their neighbours let expect it.
-    shown = np.flatnonzero(length > 0.4 * np.median(length[np.abs(SEAM_U) < 0.5]))
-    if not len(shown):
-        return edges.upper
-    last = (is_tooth.argmax(axis=0) + length - 1).clip(0, len(levels) - 1)
-    share = np.interp(SEAM_U, SEAM_U[shown], median_filter(levels[last[shown], 0], 5))
-    bottom = edges.upper + share * (edges.lower - edges.upper)
-    bottom = np.minimum(bottom, np.maximum(edges.lower - 0.03, edges.upper))
-    return np.asarray(np.convolve(np.pad(bottom, 2, mode="edge"), np.full(5, 0.2), "valid"))

@@ -16,9 +16,11 @@ _CONTACT = 0.45
 """How much darker than the lips the line is on which they meet."""
 _CONTACT_WIDTH = 0.022
 """How wide that line is, in half mouths."""
+_PARTING = 0.08
+"""How far lips are apart when the inside of the mouth is fully seen, in half mouths."""
 _JOINED = 0.12
 """How far beyond the corners the two fields have become one, in half mouths."""
-_ROUNDED_LIGHT = 0.36
+_ROUNDED_LIGHT = 0.28
 """How much of the light lips that are fully rounded keep from the mouth."""
 
 
@@ -75,8 +77,8 @@ class MouthPainter:
         if part is None:
             return
         half = self._portrait.mouth.half_mouth
-        to_upper = (part.v - profile.hung[part.at_u]) * half
-        to_lower = (profile.bitten[part.at_u] - part.v) * half
+        to_upper = (part.v - profile.top[part.at_u]) * half
+        to_lower = (profile.bottom[part.at_u] - part.v) * half
         opacity = self._opacity(to_upper, to_lower)
         mouth = self._lips(profile, part, upper, lower, opacity).astype(np.float32)
         self._draw_contact(mouth, profile, part, coeffs)
@@ -124,8 +126,11 @@ class MouthPainter:
     def _opacity(self, to_upper: Floats, to_lower: Floats) -> Floats:
         """(height, width) how much of each pixel is the inside of the mouth."""
         # As wide as the photo's own edges are, or the lips would look cut out.
-        blur = max(1.0, 0.026 * self._portrait.mouth.half_mouth, 2.5 * self._portrait.blur)
+        half = self._portrait.mouth.half_mouth
+        blur = max(1.0, 0.026 * half, 2.5 * self._portrait.blur)
         opacity = np.clip(to_upper / blur + 0.5, 0, 1) + np.clip(to_lower / blur + 0.5, 0, 1) - 1
+        # Lips that part let the inside be seen little by little.
+        opacity *= np.clip((to_upper + to_lower) / (_PARTING * half), 0, 1)
         return np.asarray(opacity, np.float32)
 
     def _lips(

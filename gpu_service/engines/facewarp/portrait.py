@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Box, Face, Frame, Image
-from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.bases import OVERLAP, Basis, face_controls, movement_unit
 from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
 from gpu_service.engines.facewarp.eyes import Eye, build_eyes
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
 from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import (
+    MIDDLE,
     SEAM_U,
     Floats,
     HeadFrame,
@@ -44,6 +45,8 @@ _AREA_SIDE, _AREA_UP, _AREA_DOWN = 1.7, 0.75, 0.75
 place of the lower lip's, in half mouths: a head that sways takes the mouth some of it."""
 _MARGIN = math.radians(LARGEST_TURN)
 """How far a head that turns takes the mouth, in face widths: it lies about one before the pivot."""
+_MOST_REINFORCED = 1.8
+"""By how much a movement that the border holds back is made larger."""
 _TOP = -1.9
 """The highest point that moves, in half mouths: beneath the eyes."""
 
@@ -122,6 +125,7 @@ def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrai
     solved = [solve_fields(grid, reach, side) for side in (controls.upper, controls.lower)]
     longest = np.maximum(np.abs(solved).max(axis=(0, 2, 3, 4)), 0.1)
     upper, lower = (_held(fields, longest, grid, frame) for fields in solved)
+    _reinforce_closing(upper, lower, grid, mouth, edges)
     moving = build_head(frame, landmarks, head, grid) if lively else None
     canvas = moving.grid if moving else grid
     source = _region(frame, canvas)
@@ -228,6 +232,20 @@ def _held(fields: Floats, longest: Floats, grid: Grid, frame: Frame) -> Floats:
         pulls = either_way | (fields[..., axis] * inward > 0)
         held[..., axis] *= np.where(pulls, share, 1)
     return held
+
+
+def _reinforce_closing(
+    upper: Floats, lower: Floats, grid: Grid, mouth: MouthFrame, edges: LipEdges
+) -> None:
+    """Let lips that are apart meet although the picture's border holds the chin."""
+    if edges.closed:
+        return
+    moves = _edge_moves(upper, grid, mouth, edges.upper)
+    moves -= _edge_moves(lower, grid, mouth, edges.lower)
+    reached = float(moves[Basis.CLOSE, MIDDLE, 1].mean())
+    missing = min((edges.gap + OVERLAP) / max(reached, 0.01), _MOST_REINFORCED)
+    for fields in (upper, lower):
+        fields[Basis.CLOSE] *= max(missing, 1.0)
 
 
 def _region(frame: Frame, grid: Grid) -> Image:

@@ -110,7 +110,7 @@ class Renderer:
         coeffs[Basis.TUCK] = shape.fv
         jaw = max(float(self._gap_moves[Basis.JAW]), 0.05)
         widest = self._portrait.widest_gap
-        wanted = max(shape.open * widest, shape.fv * _BITING * widest)
+        wanted = (shape.open + shape.fv * max(_BITING - shape.open, 0.0)) * widest
         gap = float(coeffs @ self._gap_moves)
         if self._portrait.edges.closed:
             # Touching lips that look a little apart meet fully, and part before the jaw is far.
@@ -119,7 +119,10 @@ class Renderer:
             # Lips that are apart in the source meet by themselves, then the jaw takes over.
             source_gap = self._portrait.edges.gap
             close = max(0.0, 1 - wanted / max(source_gap, min(1.4 * source_gap, widest)))
-            gap += source_gap * (1 - close)
+            closing = float(self._gap_moves[Basis.CLOSE])
+            # What they press into each other does not part them.
+            pressed = max(-(source_gap + closing), 0.0)
+            gap += source_gap + close * closing + close**2 * pressed
         coeffs[Basis.CLOSE] = close
         coeffs[Basis.JAW] = np.clip((wanted - gap) / jaw, 0, _WIDEST_JAW)
         coeffs[Basis.PRESS] = shape.closure
