@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_service.data import Image, Landmarks
 from gpu_service.engines.facewarp.fields import Grid
@@ -55,6 +56,10 @@ _SIDE, _ABOVE, _BENEATH = 1.35, 0.75, 0.6
 """How far the patch goes from the middle and beyond the edges of an eye, in half eyes."""
 _MARGIN_CELLS = 4
 """So much of the rim of a patch is never drawn, in cells of the canvas."""
+_LASH, _ROOT = 0.15, 0.14
+"""How sure it is that something is a lash, and how near to the eye its root lies, in half eyes."""
+_BLACK = 0.6
+"""So dark against skin are rims of glasses and hair."""
 _LINE = 0.055
 """How wide the line of the lashes is, in half eyes."""
 
@@ -242,9 +247,22 @@ def _own_lashes(
     height *= np.clip((1 + _LASHES_OUT - np.abs(u)) / 0.3, 0, 1)
     near = within(above - height) * within(below - _LASHES_DOWN)
     near *= within(np.abs(u) - 1 - _LASHES_OUT)
-    dark = np.clip((0.95 - (pixels @ LUMA) / np.maximum(skin @ LUMA, 1.0)) / 0.10, 0, 1)
-    spread = cv2.dilate((near * dark).astype(np.float32), np.ones((3, 3), np.uint8))
+    ratio = (pixels @ LUMA) / np.maximum(skin @ LUMA, 1.0)
+    found = (near * np.clip((0.95 - ratio) / 0.10, 0, 1)).astype(np.float32)
+    at_root = (above < _ROOT) & (below < _ROOT) & (np.abs(u) < 1 + _ROOT)
+    # Lashes grow from the eye. The crease of the lid does not, nor what passes over it: the rim of
+    # glasses, a strand of hair.
+    found[_apart(found > _LASH, at_root)] = 0
+    passing = _apart(ratio < _BLACK, at_root) & (above > 0)
+    found[cv2.dilate(passing.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = 0
+    spread = cv2.dilate(found, np.ones((3, 3), np.uint8))
     return np.asarray(cv2.GaussianBlur(spread, (0, 0), 0.7), np.float32)
+
+
+def _apart(marked: NDArray[np.bool_], root: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(height, width) what is marked and does not hang together with the root."""
+    _, labels = cv2.connectedComponents(marked.astype(np.uint8))
+    return marked & ~np.isin(labels, np.unique(labels[root & marked]))
 
 
 def _lash_colour(pixels: Image, u: Floats, below_upper: Floats) -> Floats:
