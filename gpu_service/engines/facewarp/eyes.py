@@ -54,8 +54,9 @@ _LASHES_UP, _LASHES_DOWN, _LASHES_OUT = 0.5, 0.15, 0.15
 """How far lashes and painted lines that go with the lids reach beyond the eye, in half eyes."""
 _SIDE, _ABOVE, _BENEATH = 1.35, 0.75, 0.6
 """How far the patch goes from the middle and beyond the edges of an eye, in half eyes."""
-_MARGIN_CELLS = 4
-"""So much of the rim of a patch is never drawn, in cells of the canvas."""
+TURNED = 0.16
+"""How far a head that turns most takes a corner of the patch from where it takes its middle, in
+half eyes; the patch has room for it on every side."""
 _LASH, _ROOT = 0.15, 0.14
 """How sure it is that something is a lash, and how near to the eye its root lies, in half eyes."""
 _BLACK = 0.6
@@ -175,7 +176,7 @@ def _eye(source: Image, points: Floats, eye: _Points, frame: MouthFrame, cell: i
         frame,
         float(upper[:, 1].min()) - _ABOVE,
         float(lower[:, 1].max()) + _BENEATH,
-        _MARGIN_CELLS * cell,
+        4 * cell + round(2 * TURNED * half),
     )
     pixels = np.ascontiguousarray(source[top:bottom, left:right])
     x, y = np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32)
