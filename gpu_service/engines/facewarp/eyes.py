@@ -271,7 +271,7 @@ def _lash_colour(pixels: Image, u: Floats, below_upper: Floats) -> Floats:
     zone = (np.abs(below_upper + 0.04) < 0.12) & (np.abs(u) < 0.9)
     colours = pixels[zone].astype(np.float32) if zone.any() else np.zeros((1, 3), np.float32)
     luma = colours @ LUMA
-    return np.asarray(0.9 * colours[luma <= np.percentile(luma, 15)].mean(axis=0), np.float32)
+    return np.asarray(0.85 * colours[luma <= np.percentile(luma, 8)].mean(axis=0), np.float32)
 
 
 def _strands(u: Floats, half_eye: float) -> Floats:
