@@ -58,7 +58,9 @@ def _shown(
     image = cv2.remap(
         pixels, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)
-    opacity = np.clip((low - v) / _SOFT + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
+    # At least a pixel wide, or the edge would show steps.
+    soft = max(_SOFT, 1.3 / mouth.half_mouth)
+    opacity = np.clip((low - v) / soft + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
     return np.concatenate((image * opacity[..., None], opacity[..., None]), axis=-1).astype(
         np.float32
     )
