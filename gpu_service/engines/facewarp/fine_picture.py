@@ -51,11 +51,13 @@ class FinePicture:
 
     def places(self, width: int, height: int) -> Floats:
         """(height, width, 2) where the pixels of a picture lie in this one; for `pull`."""
-        x, y = (
-            (np.arange(count, dtype=np.float32) - first) * _FINE + _FINE // 2
-            for count, first in zip((width, height), self._corner, strict=True)
-        )
-        return np.stack(np.meshgrid(x, y), axis=-1)
+        x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+        return self.spots(np.stack(np.meshgrid(x, y), axis=-1))
+
+    def spots(self, points: Floats) -> Floats:
+        """(..., 2) where points of the picture lie in this one; for `read`."""
+        spots = (points - np.array(self._corner, np.float32)) * _FINE + _FINE // 2
+        return np.asarray(spots, np.float32)
 
     def pull(self, places: Floats, offsets: Floats) -> Image:
         """The picture whose pixels come from elsewhere in this one.
@@ -67,11 +69,24 @@ class FinePicture:
         Returns:
             (height, width, 3); beyond the border, the border's own pixels.
         """
-        source = cv2.scaleAdd(offsets, float(_FINE), places)
+        return self.read(moved(places, offsets))
+
+    def read(self, spots: Floats, into: Image | None = None) -> Image:
+        """The picture whose pixels come from these spots.
+
+        Args:
+            spots: (height, width, 2) as `spots` and `moved` give them.
+            into: (height, width, 3) where it is written; None makes a new picture.
+        """
         pulled = cv2.remap(
-            self._fine, source, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            self._fine, spots, _NO_MAP, cv2.INTER_LINEAR, into, borderMode=cv2.BORDER_REPLICATE
         )
         return np.asarray(pulled, np.uint8)
+
+
+def moved(spots: Floats, offsets: Floats) -> Floats:
+    """Spots of any fine picture, moved by (..., 2) float32 offsets in pixels."""
+    return np.asarray(cv2.scaleAdd(offsets, float(_FINE), spots), np.float32)
 
 
 def _kernel(shift: float) -> Floats:
