@@ -88,9 +88,10 @@ def _tooth_bottom(
     ended = np.maximum.accumulate(started & ~is_tooth, axis=0)
     length = (started & ~ended).sum(axis=0)
     # Teeth in the corners' shade are dark; they end where their neighbours let expect it.
-    shown = np.flatnonzero(length > 0.4 * np.median(length[np.abs(SEAM_U) < 0.5]))
-    if not len(shown):
+    usual = float(np.median(length[np.abs(SEAM_U) < 0.5]))
+    if not usual:
         return edges.upper
+    shown = np.flatnonzero(length > 0.4 * usual)
     last = (is_tooth.argmax(axis=0) + length - 1).clip(0, len(levels) - 1)
     share = np.interp(SEAM_U, SEAM_U[shown], median_filter(levels[last[shown], 0], 5))
     bottom = edges.upper + share * (edges.lower - edges.upper)
