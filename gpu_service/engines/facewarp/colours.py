@@ -70,7 +70,7 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     lit = float(np.percentile(cheeks, 80))
     # Dark skin says little of the light; the whites of the eyes do.
     white = min(_eye_white(smooth, points), _BRIGHTER * lit)
-    tooth_luma = float(np.clip(max(0.92 * lit, white), 45, 210))
+    tooth_luma = float(np.clip(max(lit, white), 45, 222))
     return MouthColours(
         cavity=_tinted(0.13 * lip_luma, lip - lip_luma, 0.30),
         tongue=_tinted(0.78 * lip_luma, lip - lip_luma, 0.85),

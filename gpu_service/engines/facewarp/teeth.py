@@ -124,7 +124,7 @@ def _row(teeth: tuple[_Tooth, ...], along: Floats, drop: Floats, colours: MouthC
     gap = _smooth((np.abs(across) - 0.86 + 0.10 * np.clip(1 - height / 0.35, 0, 1)) / 0.16)
     shade = (1 - 0.26 * gap) * (1 - 0.10 * across**2)
     # Enamel lets light through at its edge, and is brightest where the tooth bulges.
-    shade *= 0.86 + 0.14 * _smooth(height / 0.30) - 0.10 * np.clip((height - 0.45) / 0.55, 0, 1)
+    shade *= 0.89 + 0.12 * _smooth(height / 0.30) - 0.10 * np.clip((height - 0.45) / 0.55, 0, 1)
     shade *= 1 - 0.62 * np.clip(place / borders[-1], 0, 1) ** 1.8
     shade *= 1 + 0.8 * colours.tilt * along
     layer = np.clip(colours.tooth * shade[..., None], 0, 255) * opacity[..., None]
