@@ -22,7 +22,9 @@ _BLUR_SIGMAS = (4.0, 2.0, 1.0, 0.0)
 _BLUR_RATIOS = (0.30, 0.38, 0.50, 0.64)
 """How much detail between 0.7 and 1.4 pixels a face has, of that between 1.4 and 2.8, when it is
 blurred by a Gaussian of these sigmas; medians of 16 portraits that were blurred so."""
-_MOST_GRAIN = 9.0
+_FINEST = 1.4826 / 0.72
+"""A median deviation as a standard one, of which the finest detail holds this share in noise."""
+_MOST_GRAIN = 12.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     lit = float(np.percentile(cheeks, 80))
     # Dark skin says little of the light; the whites of the eyes do.
     white = min(_eye_white(smooth, points), _BRIGHTER * lit)
-    tooth_luma = float(np.clip(max(0.92 * lit, white), 45, 210))
+    tooth_luma = float(np.clip(max(lit, white), 45, 222))
     return MouthColours(
         cavity=_tinted(0.13 * lip_luma, lip - lip_luma, 0.30),
         tongue=_tinted(0.78 * lip_luma, lip - lip_luma, 0.85),
@@ -95,7 +97,7 @@ def photo_texture(pixels: Image, points: Floats) -> Texture:
     ratio = float(fine.std()) / max(float(coarse.std()), 1e-3)
     blur = float(np.interp(ratio, _BLUR_RATIOS, _BLUR_SIGMAS))
     # Most of a face is smooth skin; a median does not see its edges.
-    grain = 1.5 * float(np.median(np.abs(finest)))
+    grain = _FINEST * float(np.median(np.abs(finest)))
     return Texture(blur, min(grain, _MOST_GRAIN))
 
 
