@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from gpu_service.data import Image, Landmarks
 from gpu_service.engines.facewarp.fields import Grid
@@ -53,8 +54,13 @@ _LASHES_UP, _LASHES_DOWN, _LASHES_OUT = 0.5, 0.15, 0.15
 """How far lashes and painted lines that go with the lids reach beyond the eye, in half eyes."""
 _SIDE, _ABOVE, _BENEATH = 1.35, 0.75, 0.6
 """How far the patch goes from the middle and beyond the edges of an eye, in half eyes."""
-_MARGIN_CELLS = 4
-"""So much of the rim of a patch is never drawn, in cells of the canvas."""
+TURNED = 0.16
+"""How far a head that turns most takes a corner of the patch from where it takes its middle, in
+half eyes; the patch has room for it on every side."""
+_LASH, _ROOT = 0.15, 0.14
+"""How sure it is that something is a lash, and how near to the eye its root lies, in half eyes."""
+_BLACK = 0.6
+"""So dark against skin are rims of glasses and hair."""
 _LINE = 0.055
 """How wide the line of the lashes is, in half eyes."""
 
@@ -170,7 +176,7 @@ def _eye(source: Image, points: Floats, eye: _Points, frame: MouthFrame, cell: i
         frame,
         float(upper[:, 1].min()) - _ABOVE,
         float(lower[:, 1].max()) + _BENEATH,
-        _MARGIN_CELLS * cell,
+        4 * cell + round(2 * TURNED * half),
     )
     pixels = np.ascontiguousarray(source[top:bottom, left:right])
     x, y = np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32)
@@ -242,9 +248,22 @@ def _own_lashes(
     height *= np.clip((1 + _LASHES_OUT - np.abs(u)) / 0.3, 0, 1)
     near = within(above - height) * within(below - _LASHES_DOWN)
     near *= within(np.abs(u) - 1 - _LASHES_OUT)
-    dark = np.clip((0.95 - (pixels @ LUMA) / np.maximum(skin @ LUMA, 1.0)) / 0.10, 0, 1)
-    spread = cv2.dilate((near * dark).astype(np.float32), np.ones((3, 3), np.uint8))
+    ratio = (pixels @ LUMA) / np.maximum(skin @ LUMA, 1.0)
+    found = (near * np.clip((0.95 - ratio) / 0.10, 0, 1)).astype(np.float32)
+    at_root = (above < _ROOT) & (below < _ROOT) & (np.abs(u) < 1 + _ROOT)
+    # Lashes grow from the eye. The crease of the lid does not, nor what passes over it: the rim of
+    # glasses, a strand of hair.
+    found[_apart(found > _LASH, at_root)] = 0
+    passing = _apart(ratio < _BLACK, at_root) & (above > 0)
+    found[cv2.dilate(passing.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = 0
+    spread = cv2.dilate(found, np.ones((3, 3), np.uint8))
     return np.asarray(cv2.GaussianBlur(spread, (0, 0), 0.7), np.float32)
+
+
+def _apart(marked: NDArray[np.bool_], root: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(height, width) what is marked and does not hang together with the root."""
+    _, labels = cv2.connectedComponents(marked.astype(np.uint8))
+    return marked & ~np.isin(labels, np.unique(labels[root & marked]))
 
 
 def _lash_colour(pixels: Image, u: Floats, below_upper: Floats) -> Floats:
@@ -252,7 +271,7 @@ def _lash_colour(pixels: Image, u: Floats, below_upper: Floats) -> Floats:
     zone = (np.abs(below_upper + 0.04) < 0.12) & (np.abs(u) < 0.9)
     colours = pixels[zone].astype(np.float32) if zone.any() else np.zeros((1, 3), np.float32)
     luma = colours @ LUMA
-    return np.asarray(0.9 * colours[luma <= np.percentile(luma, 15)].mean(axis=0), np.float32)
+    return np.asarray(0.85 * colours[luma <= np.percentile(luma, 8)].mean(axis=0), np.float32)
 
 
 def _strands(u: Floats, half_eye: float) -> Floats:

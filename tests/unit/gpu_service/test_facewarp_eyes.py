@@ -134,3 +134,17 @@ def test_an_eye_that_is_turned_away_leaves_the_other_its_blink(
     far = [33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173]
     turned[far, 0] = near + 0.3 * (turned[far, 0] - near)
     assert len(eyes_of(frame, turned)) == 1
+
+
+def test_the_rim_of_glasses_stays_where_lashes_go(frame: Frame, landmarks: Landmarks) -> None:
+    big, points = scaled(frame, 2.0), landmarks * np.float32(2)
+    worn, rims = big.copy(), []
+    for left, right, upper, _ in EYES:
+        half = float(np.linalg.norm(points[left, :2] - points[right, :2])) / 2
+        y = round(float(points[upper, 1]) - 0.34 * half)
+        x1, x2 = (round(float(x)) for x in sorted((points[left, 0], points[right, 0])))
+        worn[y - 1 : y + 2, x1 - 30 : x2 + 30] = (30, 30, 30)
+        rims.append((y, x1 + 4, x2 - 4))
+    for eye, (y, x1, x2) in zip(eyes_of(worn, points), rims, strict=True):
+        shut = eye.shut(1.0)[y - eye.top, x1 - eye.left : x2 - eye.left]
+        assert shut.mean() < 60
