@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from contracts.errors import FaceKindUnsupported, NoFaceFound
+from contracts.errors import NoFaceFound
 from contracts.lipsync import LipSyncOptions
 from gpu_service.data import FaceTrack, SpeechChunk, no_progress
 from gpu_service.engines.facewarp.engine import FacewarpEngine
@@ -26,12 +26,7 @@ def test_a_photo_speaks_at_the_tracks_own_rate() -> None:
     assert any(np.any(patch.pixels != patches[0].pixels) for patch in patches)
 
 
-def test_a_video_is_refused() -> None:
-    track = FaceTrack(Film(portrait()), FPS, (None,))
-    with pytest.raises(FaceKindUnsupported):
-        FacewarpEngine().prepare(track, OPTIONS, no_progress)
-
-
 def test_a_track_without_a_face_is_refused() -> None:
-    with pytest.raises(NoFaceFound):
-        FacewarpEngine().prepare(FaceTrack(Photo(portrait()), FPS, (None,)), OPTIONS, no_progress)
+    for source in (Photo(portrait()), Film(portrait())):
+        with pytest.raises(NoFaceFound):
+            FacewarpEngine().prepare(FaceTrack(source, FPS, (None,)), OPTIONS, no_progress)
