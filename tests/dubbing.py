@@ -6,7 +6,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from gpu_service.data import Face, Frame
+from gpu_service.data import Face, Frame, Landmarks
 from gpu_service.engines.facewarp.portrait import build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import MouthShape
@@ -61,6 +61,11 @@ def moved(frames: Sequence[Frame]) -> list[Frame]:
 def faces_of(frames: Sequence[Frame]) -> list[Face | None]:
     """Where the face is in each frame."""
     return [find_face(frame) for frame in frames]
+
+
+def landmarks_of(faces: Sequence[Face | None]) -> list[Landmarks | None]:
+    """Their landmarks."""
+    return [None if face is None else face.landmarks for face in faces]
 
 
 def face_again(frame: Frame, face: Face) -> Face:

@@ -1,12 +1,13 @@
 """Dubbing: a video's own mouth is replaced by one that speaks something else."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.errors import NoFaceFound
 from gpu_service.data import FacePatch, FaceTrack, Progress, SpeechChunk
 from gpu_service.engines.facewarp.dub_footage import Footage
-from gpu_service.engines.facewarp.dub_motion import choose_reference, measure_motion
+from gpu_service.engines.facewarp.dub_landmarks import SeenLandmarks, choose_reference
+from gpu_service.engines.facewarp.dub_motion import measure_motion
 from gpu_service.engines.facewarp.dub_renderer import DubRenderer
 from gpu_service.engines.facewarp.mouth import mouth_shapes
 from gpu_service.engines.facewarp.portrait import build_portrait
@@ -41,14 +42,14 @@ def build_dub(track: FaceTrack, progress: Progress) -> Dub:
     if not any(track.faces):
         raise NoFaceFound("no face was found in the video")
     progress("prepare", 0, 1)
-    index = choose_reference(track.faces)
-    face = track.faces[index]
+    seen = SeenLandmarks(track)
+    index = choose_reference(seen)
+    face, landmarks = track.faces[index], seen[index]
     with Footage(track.source) as footage:
         frame = footage.frame(index)
-    if face is None or frame is None:
+    if face is None or landmarks is None or frame is None:
         raise NoFaceFound("the video ends before the frame that shows the face best")
-    portrait = build_portrait(frame, face)
-    motion = measure_motion(portrait, face.landmarks, track.faces)
-    renderer = DubRenderer(portrait, motion)
+    portrait = build_portrait(frame, replace(face, landmarks=landmarks))
+    renderer = DubRenderer(portrait, measure_motion(portrait, landmarks, seen))
     progress("prepare", 1, 1)
     return Dub(track, renderer)

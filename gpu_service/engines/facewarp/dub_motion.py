@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from gpu_service.data import Face, Landmarks
+from gpu_service.data import Landmarks
+from gpu_service.engines.facewarp.dub_landmarks import lip_gap
 from gpu_service.engines.facewarp.fields import Controls, solve_fields
 from gpu_service.engines.facewarp.geometry import (
     LOWER_INNER,
@@ -41,8 +42,8 @@ _STILL_ABOVE: Final = -0.55
 _NUM_MESH: Final = 468
 _NUM_MOVES: Final = 14
 """Own movements of a mouth that are told apart; what is beyond is the landmarks' noise."""
-_HALF_MOUTH: Final = 0.185
-"""Half a mouth at rest, in face widths."""
+_MOST_SAMPLES: Final = 400
+"""So many frames, at most, tell which movements there are: a mouth soon repeats itself."""
 
 
 @dataclass(frozen=True)
@@ -69,50 +70,31 @@ class Motion:
     point to where a frame shows it, as the upper lip and as the lower lip have it."""
 
 
-def lip_gap(landmarks: Landmarks) -> float:
-    """How far the inner lips are apart in the middle, in half mouths at rest."""
-    apart = np.linalg.norm(landmarks[[13, 82, 312]] - landmarks[[14, 87, 317]], axis=1).mean()
-    return float(apart / (_HALF_MOUTH * head_frame(landmarks).face_width))
-
-
-def choose_reference(faces: Sequence[Face | None]) -> int:
-    """The frame in which the mouth rests, in a pose that is usual in the video, and large.
-
-    Args:
-        faces: Of every source frame; one at least shows a face.
-    """
-    indexes = [index for index, face in enumerate(faces) if face is not None]
-    found = [face.landmarks for face in faces if face is not None]
-    heads = [head_frame(landmarks) for landmarks in found]
-    gaps = np.array([lip_gap(landmarks) for landmarks in found])
-    widths = np.array([head.half_mouth / head.face_width for head in heads])
-    sizes = np.array([head.face_width for head in heads])
-    depths = np.array([head.axes[:2, 2] for head in heads])
-    resting = gaps <= max(float(np.percentile(gaps, 20)), 0.06)
-    unusual = np.linalg.norm(depths - np.median(depths, axis=0), axis=1)
-    unusual += 3 * np.abs(widths - np.median(widths[resting]))
-    cost = gaps + unusual + 0.5 * (1 - sizes / sizes.max())
-    return indexes[int(np.where(resting, cost, np.inf).argmin())]
-
-
 def measure_motion(
-    portrait: Portrait, reference: Landmarks, faces: Sequence[Face | None]
+    portrait: Portrait, reference: Landmarks, seen: Sequence[Landmarks | None]
 ) -> Motion:
     """Measure every frame against the reference.
 
     Args:
         portrait: Of the reference.
         reference: Its landmarks.
-        faces: Of every source frame.
+        seen: The landmarks in every source frame; read twice, so that they need not be kept.
     """
     controls = _Controls(portrait, reference)
-    found = [face.landmarks for face in faces if face is not None]
-    affines, moved = [], []
-    for landmarks in found:
+
+    def moved(landmarks: Landmarks) -> tuple[Floats, Floats]:
         posed = _posed(reference, landmarks)
-        affines.append(_affine(reference, posed))
-        moved.append(controls.moves(landmarks, posed, affines[-1]))
-    coeffs, moves = _main_moves(np.stack(moved), controls.weights)
+        to_frame = _affine(reference, posed)
+        return to_frame, controls.moves(landmarks, posed, to_frame)
+
+    sampled = (seen[index] for index in range(0, len(seen), -(-len(seen) // _MOST_SAMPLES)))
+    table = [moved(landmarks)[1] for landmarks in (*sampled, reference) if landmarks is not None]
+    principal = _Principal(np.stack(table), controls.weights)
+
+    def place(landmarks: Landmarks) -> Place:
+        to_frame, moves = moved(landmarks)
+        return Place(to_frame, principal.coeffs(moves), lip_gap(landmarks))
+
     # Nothing moves that no movement of the portrait reaches: there the frames stay as they are.
     fields = (portrait.upper_fields, portrait.lower_fields)
     reach = np.logical_or(*((each != 0).any(axis=(0, 3)) for each in fields))
@@ -120,12 +102,12 @@ def measure_motion(
         solve_fields(
             portrait.grid,
             reach,
-            Controls(controls.points[part], controls.weights[part], moves[part]),
+            Controls(controls.points[part], controls.weights[part], principal.moves[part]),
         )
         for part in (controls.upper, controls.lower)
     )
-    places = iter(map(Place, affines, coeffs, map(lip_gap, found)))
-    return Motion([None if face is None else next(places) for face in faces], upper, lower)
+    places = [None if landmarks is None else place(landmarks) for landmarks in seen]
+    return Motion(places, upper, lower)
 
 
 def _posed(reference: Landmarks, landmarks: Landmarks) -> Landmarks:
@@ -217,21 +199,25 @@ def _interpolation(u: Floats) -> Floats:
     return np.stack([np.interp(SEAM_U, rising, one) for one in np.eye(len(u))], axis=1)
 
 
-def _main_moves(moved: Floats, weights: Floats) -> tuple[Floats, Floats]:
+class _Principal:
     """The few movements of which the movement in every frame is made.
 
-    Args:
-        moved: (num_frames, n, 2) pixels.
-        weights: (n,) how much each point counts.
+    Principal components, but from the reference and not from the mean: there nothing moves.
 
-    Returns:
-        (num_frames, num_moves) coefficients and (n, num_moves, 2) movements.
+    Args:
+        moved: (num_samples, n, 2) pixels.
+        weights: (n,) how much each point counts.
     """
-    num_frames, num_points, _ = moved.shape
-    stress = np.repeat(np.sqrt(weights.astype(np.float64)), 2)
-    table = moved.reshape(num_frames, -1) * stress
-    # Principal components, but from the reference and not from the mean: there nothing moves.
-    _, vectors = np.linalg.eigh(table.T @ table)
-    vectors = vectors[:, : -_NUM_MOVES - 1 : -1]
-    moves = (vectors / stress[:, None]).reshape(num_points, 2, -1).transpose(0, 2, 1)
-    return (table @ vectors).astype(np.float32), np.ascontiguousarray(moves, np.float32)
+
+    def __init__(self, moved: Floats, weights: Floats) -> None:
+        self._stress = np.repeat(np.sqrt(weights.astype(np.float64)), 2)
+        table = moved.reshape(len(moved), -1) * self._stress
+        _, _, self._directions = np.linalg.svd(table, full_matrices=False)
+        self._directions = self._directions[:_NUM_MOVES]
+        moves = (self._directions / self._stress).reshape(-1, len(weights), 2)
+        self.moves = np.ascontiguousarray(moves.transpose(1, 0, 2), np.float32)
+        """(n, num_moves, 2) pixels."""
+
+    def coeffs(self, moved: Floats) -> Floats:
+        """(num_moves,) of (n, 2) pixels."""
+        return np.asarray(self._directions @ (moved.ravel() * self._stress), np.float32)

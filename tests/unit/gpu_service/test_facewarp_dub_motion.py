@@ -4,14 +4,10 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Face, Frame
-from gpu_service.engines.facewarp.dub_motion import (
-    Motion,
-    choose_reference,
-    lip_gap,
-    measure_motion,
-)
+from gpu_service.engines.facewarp.dub_landmarks import lip_gap
+from gpu_service.engines.facewarp.dub_motion import Motion, measure_motion
 from gpu_service.engines.facewarp.portrait import build_portrait
-from tests.dubbing import faces_of, moved, moves, speaking
+from tests.dubbing import faces_of, landmarks_of, moved, moves, speaking
 
 OPENINGS = [0.9, 0.6, 0.0, 0.0, 0.4, 0.8]
 Film = tuple[list[Frame], list[Face | None]]
@@ -27,17 +23,12 @@ def measured(film: Film, index: int) -> Motion:
     frames, faces = film
     face = faces[index]
     assert face is not None
-    return measure_motion(build_portrait(frames[index], face), face.landmarks, faces)
+    return measure_motion(build_portrait(frames[index], face), face.landmarks, landmarks_of(faces))
 
 
-def test_the_reference_shows_a_mouth_at_rest(film: Film) -> None:
-    assert choose_reference(film[1]) in (2, 3)
-
-
-def test_a_frame_without_a_face_is_no_reference_and_has_no_place(film: Film) -> None:
+def test_a_frame_without_a_face_has_no_place(film: Film) -> None:
     frames, faces = film
     lost = [None, *faces[1:3], None, *faces[4:]]
-    assert choose_reference(lost) == 2
     places = measured((frames, lost), 2).places
     assert [place is None for place in places] == [face is None for face in lost]
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Face, Frame
-from gpu_service.engines.facewarp.dub_motion import Motion, choose_reference, measure_motion
+from gpu_service.engines.facewarp.dub_landmarks import choose_reference
+from gpu_service.engines.facewarp.dub_motion import Motion, measure_motion
 from gpu_service.engines.facewarp.dub_renderer import Drawn, DubRenderer
 from gpu_service.engines.facewarp.portrait import build_portrait
 from gpu_service.engines.facewarp.shape import REST, MouthShape
 from gpu_service.faces.opening import mouth_opening
-from tests.dubbing import face_again, faces_of, moved, speaking
+from tests.dubbing import face_again, faces_of, landmarks_of, moved, speaking
 
 OWN = [0.0, 0.3, 0.9, 0.6, 0.1, 0.7, 0.0, 0.5]
 WANTED = [0.8, 0.1, 0.0, 0.5, 0.3, 0.9, 0.0, 0.6]
@@ -42,9 +43,9 @@ class Dubbed(NamedTuple):
 def dubbed(frames: list[Frame]) -> Dubbed:
     found = faces_of(frames)
     faces = [face for face in found if face is not None]
-    index = choose_reference(found)
+    index = choose_reference(landmarks_of(found))
     built = build_portrait(frames[index], faces[index])
-    motion = measure_motion(built, faces[index].landmarks, found)
+    motion = measure_motion(built, faces[index].landmarks, landmarks_of(found))
     return Dubbed(frames, faces, motion, DubRenderer(built, motion), index)
 
 
