@@ -70,8 +70,8 @@ class DubLips:
             for (edge, _), beyond in zip(seams, self._beyond, strict=True)
         ]
         u, v = self._local[..., 0], self._local[..., 1]
-        # Above the lips and beside them: skin that neither the lips nor their shadow reach.
-        skin = (v < float(edges.upper.min()) - 0.3) | (np.abs(u) > 1.25)
+        # Beside the lips a head that turns shows what is behind it.
+        skin = (v < float(edges.upper.min()) - 0.3) & (np.abs(u) < 0.9)
         self._skin = skin.astype(np.uint8)
         self._skin_colour = self._mean_skin(portrait.pixels[self._rows, self._columns])
 

@@ -10,7 +10,9 @@ from gpu_service.data import Landmarks
 from gpu_service.engines.facewarp.dub_landmarks import lip_gap
 from gpu_service.engines.facewarp.fields import Controls, solve_fields
 from gpu_service.engines.facewarp.geometry import (
+    LEFT_CORNER,
     LOWER_INNER,
+    RIGHT_CORNER,
     SEAM_U,
     UPPER_INNER,
     Floats,
@@ -36,6 +38,9 @@ _LOWER_LIP: Final = (
     306, 62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292,
 )  # fmt: skip
 _ABOUT_THE_MOUTH: Final = (*dict.fromkeys((*_UPPER_LIP, *_LOWER_LIP)), 2, 164, 18, 200)
+_MIDDLE: Final = (61, 291, 78, 308, 0, 13, 14, 17)
+"""Of the mouth: points whose mean lies in its middle, whatever it says."""
+_NOSE_BASE: Final = (2, 97, 326, 164)
 _FACE_WEIGHT, _LIP_WEIGHT, _EDGE_WEIGHT = 3.0, 12.0, 40.0
 _STILL_ABOVE: Final = -0.55
 """What lies higher than this in the head, in half mouths, moves with the head alone."""
@@ -84,7 +89,7 @@ def measure_motion(
 
     def moved(landmarks: Landmarks) -> tuple[Floats, Floats]:
         posed = _posed(reference, landmarks)
-        to_frame = _affine(reference, posed)
+        to_frame = _affine(reference, _anchored(posed, landmarks))
         return to_frame, controls.moves(landmarks, posed, to_frame)
 
     sampled = (seen[index] for index in range(0, len(seen), -(-len(seen) // _MOST_SAMPLES)))
@@ -126,6 +131,23 @@ def _posed(reference: Landmarks, landmarks: Landmarks) -> Landmarks:
     turn = (left * sign) @ right
     scale = float((sizes * sign).sum() / max(float((share * here**2).sum()), 1e-6))
     return np.asarray((reference - middle_here) @ turn.T * scale + middle_there, np.float32)
+
+
+def _anchored(posed: Landmarks, landmarks: Landmarks) -> Landmarks:
+    """The posed landmarks, shifted so that the mouth sits where the face has it.
+
+    The landmarks' depth is a guess, so a head that turns by 30 degrees leaves the mouth a third of
+    its half width beside its place. Speech moves its middle neither to the left nor to the right,
+    and the base of the nose not at all.
+    """
+    off = landmarks[:, :2] - posed[:, :2]
+    across = posed[RIGHT_CORNER, :2] - posed[LEFT_CORNER, :2]
+    across = across / max(float(np.linalg.norm(across)), 1e-6)
+    along = float(off[list(_MIDDLE)].mean(axis=0) @ across)
+    down = off[list(_NOSE_BASE)].mean(axis=0)
+    shifted = posed.copy()
+    shifted[:, :2] += down + (along - float(down @ across)) * across
+    return shifted
 
 
 def _affine(reference: Landmarks, posed: Landmarks) -> Floats:

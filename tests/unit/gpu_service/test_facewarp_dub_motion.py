@@ -67,3 +67,18 @@ def test_lips_that_part_are_told_from_a_head_that_moves(film: Film) -> None:
         apart.append(float((lower - upper).max()))
     assert np.corrcoef(gaps, apart)[0, 1] > 0.98
     assert max(apart[2:4]) < 0.2 * max(apart)
+
+
+def test_a_mouth_beside_its_place_is_found_where_the_face_has_it(film: Film) -> None:
+    frames, faces = film
+    face = faces[2]
+    assert face is not None
+    beside = face.landmarks.copy()
+    mouth = [78, 308, 61, 291, 0, 17, 13, 14]
+    beside[mouth, 0] += 6
+    motion = measure_motion(
+        build_portrait(frames[2], face), face.landmarks, [face.landmarks, beside]
+    )
+    middle = np.append(face.landmarks[[78, 308], :2].mean(axis=0), 1)
+    still, shifted = (place.to_frame @ middle for place in motion.places if place is not None)
+    np.testing.assert_allclose(shifted - still, (6, 0), atol=0.5)

@@ -128,3 +128,16 @@ def test_a_face_that_leaves_the_picture_is_drawn_as_far_as_it_is_seen(film: Dubb
     width, height = part.box.width - 12, part.box.height - 12
     off = np.abs(part.pixels[:height, :width].astype(int) - whole.pixels[:height, :width])
     assert np.percentile(off, 99) < 8
+
+
+def test_what_is_beside_the_face_does_not_colour_the_mouth(film: Dubbed) -> None:
+    index, shape = film.reference, opened(0.9)
+    left, right = film.faces[index].landmarks[[78, 308], 0]
+    half = (right - left) / 2
+    screen = film.frames[index].copy()
+    screen[:, : int(left - 0.4 * half)] = screen[:, int(right + 0.4 * half) :] = (255, 60, 0)
+    before, drawn = film.patch(index, shape), film.renderer.render(screen, index, shape)
+    assert drawn is not None
+    columns = slice(int(left) - drawn.box.x1, int(right) - drawn.box.x1)
+    off = np.abs(drawn.pixels[:, columns].astype(int) - before.pixels[:, columns])
+    assert np.percentile(off, 99) <= 2
