@@ -47,11 +47,12 @@ LONGEST_LOOK_AHEAD = 0.3
 class Prepared(NamedTuple):
     engine: Engine[Any]
     avatar: Any
+    options: LipSyncOptions
     width: int
     height: int
 
     def render(self, speech: Iterable[SpeechChunk]) -> Iterator[FacePatch]:
-        return self.engine.render(self.avatar, speech, OPTIONS)
+        return self.engine.render(self.avatar, speech, self.options)
 
 
 def engine_named(name: str, folder: Path) -> Engine[Any]:
@@ -64,9 +65,9 @@ def engine_named(name: str, folder: Path) -> Engine[Any]:
 
 
 EVERY_FACE = [
-    (name, kind)
-    for kind in ("photo", "video")
-    for name in (CountingEngine.info.name, *engines_for(kind))
+    *((name, "photo") for name in (CountingEngine.info.name, *engines_for("photo"))),
+    *((name, "video") for name in (CountingEngine.info.name, *engines_for("video"))),
+    ("facewarp", "photo of a moving head"),
 ]
 
 
@@ -83,13 +84,15 @@ def prepared(
     tmp_path_factory: pytest.TempPathFactory,
     faces: dict[str, bytes],
 ) -> Prepared:
-    name, kind = request.param
+    name, described = request.param
+    kind, *lively = described.split(maxsplit=1)
+    options = OPTIONS.model_copy(update={"motion": "natural"}) if lively else OPTIONS
     engine = engine_named(name, tmp_path_factory.mktemp("weights"))
-    source = decode_face(faces[kind], OPTIONS.max_height)
+    source = decode_face(faces[kind], options.max_height)
     assert source.kind == kind
-    track = track_faces(source, FPS, OPTIONS, no_progress)
-    avatar = engine.prepare(track, OPTIONS, no_progress)
-    return Prepared(engine, avatar, source.width, source.height)
+    track = track_faces(source, FPS, options, no_progress)
+    avatar = engine.prepare(track, options, no_progress)
+    return Prepared(engine, avatar, options, source.width, source.height)
 
 
 @pytest.fixture(scope="module")

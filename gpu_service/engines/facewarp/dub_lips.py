@@ -7,6 +7,7 @@ import numpy as np
 
 from gpu_service.data import Frame, Image
 from gpu_service.engines.facewarp.dub_motion import Place
+from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import SEAM_U, Floats
 from gpu_service.engines.facewarp.lips import LipTextures
 from gpu_service.engines.facewarp.portrait import Portrait
@@ -33,7 +34,10 @@ class SeenLips(NamedTuple):
     """The lips of one frame."""
 
     textures: LipTextures
-    """As bright as in the reference; drawn about the mouth area only."""
+    """As bright as in the reference."""
+    around: Image
+    """The region as the frame's movements and the shape's leave it, likewise; drawn in the mouth
+    area only."""
     gain: Floats
     """(3,) how much brighter the frame is than the reference, in each channel."""
 
@@ -75,13 +79,14 @@ class DubLips:
         self._skin = skin.astype(np.uint8)
         self._skin_colour = self._mean_skin(portrait.pixels[self._rows, self._columns])
 
-    def seen(self, frame: Frame, place: Place, own: list[Floats]) -> SeenLips:
+    def seen(self, frame: Frame, place: Place, own: list[Floats], offsets: Floats) -> SeenLips:
         """The lips of a frame.
 
         Args:
             frame: The source frame.
             place: Of the frame.
             own: What the upper and the lower lip do in it, on the portrait's grid, in pixels.
+            offsets: Where the grid's nodes come from in all, relative to them, in pixels.
         """
         # What lies between parted lips is no lip, but lips that touch bring their own line.
         parted = float(np.clip(place.gap / _PARTED, 0, 1))
@@ -90,13 +95,15 @@ class DubLips:
             for beyond, field in zip(self._beyond, own, strict=True)
         ]
         gain = np.clip(self._mean_skin(images[0]) / self._skin_colour, *_GAIN_RANGE)
-        textures = []
-        for image, line in zip(images, self._line, strict=True):
-            lit = image * ((1 + parted * (line - 1))[..., None] / gain)
-            region = np.zeros_like(self._portrait.pixels)
-            region[self._rows, self._columns] = np.rint(np.clip(lit, 0, 255)).astype(np.uint8)
-            textures.append(region)
-        return SeenLips(LipTextures(*textures), np.asarray(gain, np.float32))
+        corner = (self._columns.start, self._rows.start)
+        upper, lower = (
+            FinePicture(_lit(image, (1 + parted * (line - 1))[..., None] / gain), corner)
+            for image, line in zip(images, self._line, strict=True)
+        )
+        around = np.zeros_like(self._portrait.pixels)
+        blended = self._pulled(frame, place, self._pixels, offsets)
+        around[self._rows, self._columns] = _lit(blended, 1 / gain)
+        return SeenLips(LipTextures(upper, lower), around, np.asarray(gain, np.float32))
 
     def _pulled(self, frame: Frame, place: Place, points: Floats, field: Floats) -> Image:
         """The frame's colours at points of the reference's region."""
@@ -143,3 +150,8 @@ class DubLips:
         away = np.abs(v - np.interp(u, SEAM_U, edge)) / _LINE
         near = np.clip(1.5 - away, 0, 1) * (np.abs(u) < 1.04)
         return np.asarray(1 + (np.clip(ratio, _DARKEST, 1) - 1) * near, np.float32)
+
+
+def _lit(image: Image, light: Floats) -> Image:
+    """The image under another light: (height, width, 3) times (..., 3) or (height, width, 3)."""
+    return np.rint(np.clip(image * light, 0, 255)).astype(np.uint8)

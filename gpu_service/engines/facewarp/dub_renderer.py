@@ -58,10 +58,12 @@ class DubRenderer:
         moving = np.argwhere(moves.any(axis=(0, 3)))[:, ::-1]
         hull = cv2.convexHull(moving.astype(np.float32))
         self._outline = (hull.reshape(-1, 2) + 0.5) * grid.cell - 0.5 + self._corner
-        low, high = float(area.v.min()), float(area.v.max())
-        inside = np.minimum(area.v - low, high - area.v)
-        inside = np.minimum(inside, float(area.u.max()) - np.abs(area.u)) / _FEATHER
-        self._opacity = np.clip(inside - 0.2, 0, 1).astype(np.float32)
+        across, down = (
+            np.minimum(np.arange(count), np.arange(count)[::-1])
+            for count in (area.columns * grid.cell, area.rows * grid.cell)
+        )
+        inside = np.minimum(across[None], down[:, None]) / (_FEATHER * portrait.mouth.half_mouth)
+        self._opacity = np.minimum(inside, 1).astype(np.float32)
 
     def render(self, frame: Frame, index: int, shape: MouthShape) -> Drawn | None:
         """What the shape changes in a source frame; None where no face was found.
@@ -90,14 +92,14 @@ class DubRenderer:
         )
         profile = LipProfile(portrait, coeffs)
         side = profile.side(portrait.node_uv[..., 1], self._node_index, 1e-3)
-        drawn = self._warped(frame, place, upper + (lower - upper) * side[..., None])
+        offsets = upper + (lower - upper) * side[..., None]
+        drawn = self._warped(frame, place, offsets)
         if drawn is None:
             return None
-        lips = self._lips.seen(frame, place, own)
+        lips = self._lips.seen(frame, place, own, offsets)
         painter = MouthPainter(replace(portrait, textures=lips.textures))
-        painted = np.zeros_like(portrait.pixels)
-        painter.draw(painted, profile, shaped[0], shaped[1], coeffs)
-        self._paste(drawn, painted, place, lips.gain)
+        painter.draw(lips.around, profile, shaped[0], shaped[1], coeffs)
+        self._paste(drawn, lips.around, place, lips.gain)
         return drawn
 
     def _inverse(self, field: Floats) -> Floats:
@@ -120,14 +122,15 @@ class DubRenderer:
         """
         height, width = frame.shape[:2]
         linear, shift = place.to_frame[:, :2], place.to_frame[:, 2]
+        grid = self._portrait.grid
+        cell = max(1, round(grid.cell * math.sqrt(abs(float(np.linalg.det(linear))))))
+        # What moves dies away within a cell from the last node that does.
         outline = self._outline @ linear.T + shift
-        low = np.maximum(np.floor(outline.min(axis=0)).astype(int) - 1, 0)
-        high = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + 2, (width, height))
+        low = np.maximum(np.floor(outline.min(axis=0)).astype(int) - 2 * cell, 0)
+        high = np.minimum(np.ceil(outline.max(axis=0)).astype(int) + 2 * cell, (width, height))
         if (high <= low).any():
             return None
         box = Box(*low.tolist(), *high.tolist())
-        grid = self._portrait.grid
-        cell = max(1, round(grid.cell * math.sqrt(abs(float(np.linalg.det(linear))))))
         columns, rows = -(-box.width // cell), -(-box.height // cell)
         x = box.x1 - 0.5 + (np.arange(columns, dtype=np.float32) + 0.5) * cell
         y = box.y1 - 0.5 + (np.arange(rows, dtype=np.float32) + 0.5) * cell

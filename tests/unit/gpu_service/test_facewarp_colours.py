@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpu_service.engines.facewarp.interior import mouth_colours
+from gpu_service.engines.facewarp.colours import mouth_colours
 from gpu_service.faces.detect import find_face
 from tests.media import portrait
 
