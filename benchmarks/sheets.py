@@ -135,10 +135,12 @@ def tiles(
     found = []
     for index, frame in enumerate(frames):
         height, width = frame.shape[:2]
-        rows = np.arange(top, top + side).clip(0, height - 1)
-        columns = np.arange(left, left + side).clip(0, width - 1)
+        shown = np.full((side, side, 3), 255, np.uint8)
+        x, y = max(left, 0), max(top, 0)
+        part = frame[y : min(top + side, height), x : min(left + side, width)]
+        shown[y - top :, x - left :][: part.shape[0], : part.shape[1]] = part
         smooth = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-        tile = cv2.resize(frame[rows[:, None], columns], (SIDE, SIDE), interpolation=smooth)
+        tile = cv2.resize(shown, (SIDE, SIDE), interpolation=smooth)
         if index < len(titles):
             for colour, thickness in ((0, 3), (255, 1)):
                 cv2.putText(

@@ -18,11 +18,15 @@ _NATURAL_CHROMA = 0.35
 """How far a channel of skin under white light is from its luma, of that luma."""
 _BRIGHTER = 1.5
 """How much brighter than the cheeks teeth are at most: they are white, but in the lips' shade."""
+_TONGUE_REDNESS = 0.36
+"""How much less green than red a tongue is at least, of the red."""
 _BLUR_SIGMAS = (4.0, 2.0, 1.0, 0.0)
 _BLUR_RATIOS = (0.30, 0.38, 0.50, 0.64)
 """How much detail between 0.7 and 1.4 pixels a face has, of that between 1.4 and 2.8, when it is
 blurred by a Gaussian of these sigmas; medians of 16 portraits that were blurred so."""
-_MOST_GRAIN = 9.0
+_FINEST = 1.4826 / 0.72
+"""A median deviation as a standard one, of which the finest detail holds this share in noise."""
+_MOST_GRAIN = 12.0
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,10 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     lit = float(np.percentile(cheeks, 80))
     # Dark skin says little of the light; the whites of the eyes do.
     white = min(_eye_white(smooth, points), _BRIGHTER * lit)
-    tooth_luma = float(np.clip(max(0.92 * lit, white), 45, 210))
+    tooth_luma = float(np.clip(max(lit, white), 45, 222))
     return MouthColours(
         cavity=_tinted(0.13 * lip_luma, lip - lip_luma, 0.30),
-        tongue=_tinted(0.78 * lip_luma, lip - lip_luma, 0.85),
+        tongue=_tinted(0.78 * lip_luma, lip - lip_luma, 0.85 * _redder(lip)),
         tooth=np.clip(tooth_luma * _white(skin / max(skin_luma, 1.0)), 0, 255),
         tilt=float(np.clip((right - left) / max(right + left, 1.0), -0.4, 0.4)),
         skin_luma=skin_luma,
@@ -95,7 +99,7 @@ def photo_texture(pixels: Image, points: Floats) -> Texture:
     ratio = float(fine.std()) / max(float(coarse.std()), 1e-3)
     blur = float(np.interp(ratio, _BLUR_RATIOS, _BLUR_SIGMAS))
     # Most of a face is smooth skin; a median does not see its edges.
-    grain = 1.5 * float(np.median(np.abs(finest)))
+    grain = _FINEST * float(np.median(np.abs(finest)))
     return Texture(blur, min(grain, _MOST_GRAIN))
 
 
@@ -129,6 +133,12 @@ def _white(skin: Floats) -> Floats:
     # What exceeds the colour of any skin is the light's own, or the painter's: it falls on teeth
     # as it does on the whites of the eyes.
     return np.asarray(1 + 0.40 * natural + 0.9 * (chroma - natural), np.float32)
+
+
+def _redder(lip: Floats) -> float:
+    """By how much a tongue is to be more coloured than pale lips; grey ones have no colour."""
+    redness = float(lip[2] - lip[1]) / max(float(lip[2]), 1.0)
+    return float(np.clip(_TONGUE_REDNESS / max(redness, 1e-3), 1.0, 1.8))
 
 
 def _tinted(luma: float, chroma: Floats, share: float) -> Floats:

@@ -54,8 +54,11 @@ _LASHES_UP, _LASHES_DOWN, _LASHES_OUT = 0.5, 0.15, 0.15
 """How far lashes and painted lines that go with the lids reach beyond the eye, in half eyes."""
 _SIDE, _ABOVE, _BENEATH = 1.35, 0.75, 0.6
 """How far the patch goes from the middle and beyond the edges of an eye, in half eyes."""
-_MARGIN_CELLS = 4
-"""So much of the rim of a patch is never drawn, in cells of the canvas."""
+TURNED = 0.16
+"""How far a head that turns most takes a corner of the patch from where it takes its middle, in
+half eyes; the patch has room for it on every side."""
+_LARGEST = 28.0
+"""Half an eye, in pixels, beyond which its skin is made on a smaller picture."""
 _LASH, _ROOT = 0.15, 0.14
 """How sure it is that something is a lash, and how near to the eye its root lies, in half eyes."""
 _BLACK = 0.6
@@ -175,7 +178,7 @@ def _eye(source: Image, points: Floats, eye: _Points, frame: MouthFrame, cell: i
         frame,
         float(upper[:, 1].min()) - _ABOVE,
         float(lower[:, 1].max()) + _BENEATH,
-        _MARGIN_CELLS * cell,
+        4 * cell + round(2 * TURNED * half),
     )
     pixels = np.ascontiguousarray(source[top:bottom, left:right])
     x, y = np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32)
@@ -186,7 +189,7 @@ def _eye(source: Image, points: Floats, eye: _Points, frame: MouthFrame, cell: i
     beyond = np.maximum(high - _RIM * np.clip(1.2 - u**2, 0, 1) - v, v - low - _WATERLINE)
     beyond = np.maximum(beyond, (np.abs(u) - 1.04) * 0.8)
     hole = beyond < 0.04
-    skin = continued_skin(pixels, hole, half)
+    skin = _continued(pixels, hole, half)
     brow = _edge(u, frame.local(points[list(eye.brow)]))
     from_brow = np.clip((v - brow) / np.maximum(high - brow, 0.05), 0, 1)
     skin = shaded(skin, pixels, from_brow, high - v, low - high, u)
@@ -206,6 +209,17 @@ def _eye(source: Image, points: Floats, eye: _Points, frame: MouthFrame, cell: i
         inside=inside.astype(np.float32),
         strands=_strands(u, half),
     )
+
+
+def _continued(pixels: Image, hole: NDArray[np.bool_], half: float) -> Floats:
+    """What `continued_skin` gives, which is so smooth that it may be made on a smaller picture."""
+    height, width = hole.shape
+    share = min(1.0, _LARGEST / half)
+    size = max(round(width * share), 8), max(round(height * share), 8)
+    small = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    covered = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    skin = continued_skin(small, covered, share * half)
+    return np.asarray(cv2.resize(skin, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _edge(u: Floats, local: Floats) -> Floats:
@@ -270,7 +284,7 @@ def _lash_colour(pixels: Image, u: Floats, below_upper: Floats) -> Floats:
     zone = (np.abs(below_upper + 0.04) < 0.12) & (np.abs(u) < 0.9)
     colours = pixels[zone].astype(np.float32) if zone.any() else np.zeros((1, 3), np.float32)
     luma = colours @ LUMA
-    return np.asarray(0.9 * colours[luma <= np.percentile(luma, 15)].mean(axis=0), np.float32)
+    return np.asarray(0.85 * colours[luma <= np.percentile(luma, 8)].mean(axis=0), np.float32)
 
 
 def _strands(u: Floats, half_eye: float) -> Floats:

@@ -35,18 +35,16 @@ class FinePicture:
         """
         self._corner = corner
         height, width = image.shape[:2]
-        alone = np.ones(1)
-        kernels = [_kernel(shift) for shift in (-1 / _FINE, 1 / _FINE)]
-        border = cv2.BORDER_REPLICATE
+        kernels = [_kernel(shift)[None] for shift in (-1 / _FINE, 1 / _FINE)]
         columns = np.empty((height, width, _FINE, 3), np.uint8)
         columns[:, :, 1] = image
         for column, kernel in zip((0, 2), kernels, strict=True):
-            columns[:, :, column] = cv2.sepFilter2D(image, -1, kernel, alone, borderType=border)
+            columns[:, :, column] = _filtered(image, kernel)
         wide = columns.reshape(height, _FINE * width, 3)
         fine = np.empty((height, _FINE, _FINE * width, 3), np.uint8)
         fine[:, 1] = wide
         for row, kernel in zip((0, 2), kernels, strict=True):
-            fine[:, row] = cv2.sepFilter2D(wide, -1, alone, kernel, borderType=border)
+            fine[:, row] = _filtered(wide, kernel.T)
         self._fine = fine.reshape(_FINE * height, _FINE * width, 3)
 
     def places(self, width: int, height: int) -> Floats:
@@ -87,6 +85,12 @@ class FinePicture:
 def moved(spots: Floats, offsets: Floats) -> Floats:
     """Spots of any fine picture, moved by (..., 2) float32 offsets in pixels."""
     return np.asarray(cv2.scaleAdd(offsets, float(_FINE), spots), np.float32)
+
+
+def _filtered(image: Image, kernel: Floats) -> Image:
+    # cv2.sepFilter2D gives the same in twice the time: it filters across with a single tap too.
+    filtered = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(filtered, np.uint8)
 
 
 def _kernel(shift: float) -> Floats:

@@ -135,6 +135,8 @@ class Looks:
     """u of the teeth's midline."""
     unit: float
     """Half a mouth at rest, in half mouths of the picture."""
+    grown: float
+    """How much of an adult's teeth the face has, in [0, 1]."""
 
 
 def build_interior(
@@ -178,8 +180,10 @@ def _drawn(
     lip = np.interp(u, SEAM_U, edges.lower)
     lower_rest = 0.5 * float(edges.lower[MIDDLE].mean()) + 0.5 * lip
     below = (v - lower_rest) / looks.unit
-    upper = upper_teeth(along, (v - upper_rest) / looks.unit, looks.colours)
-    lower = over(lower_teeth(along, below, looks.colours), tongue(along, below, looks.colours))
+    upper = upper_teeth(along, (v - upper_rest) / looks.unit, looks.colours, looks.grown)
+    lower = over(
+        lower_teeth(along, below, looks.colours, looks.grown), tongue(along, below, looks.colours)
+    )
     upper, lower = (
         _as_fine(
             np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.float32),
@@ -200,11 +204,16 @@ def _as_fine(layer: Floats, texture: Texture, own: float) -> Floats:
     if texture.blur > 0.5:
         noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.6), np.float32)
         noise /= max(float(noise.std()), 1e-6)
-    # The same grain in all channels: greyscale stays grey. In the dark there is less of it.
+    # The same grain in all channels: greyscale stays grey. In the dark there is less of it, and
+    # part of what skin has are its pores.
     grained = (
         layer[..., :3]
-        + (texture.grain * noise * np.sqrt(np.clip(layer[..., 1] / 255, 0, 1)) * layer[..., 3])[
-            ..., None
-        ]
+        + (
+            0.7
+            * texture.grain
+            * noise
+            * np.sqrt(np.clip(layer[..., 1] / 255, 0, 1))
+            * layer[..., 3]
+        )[..., None]
     )
     return np.concatenate((np.clip(grained, 0, 255), layer[..., 3:]), axis=-1).astype(np.float32)

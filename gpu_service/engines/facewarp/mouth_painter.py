@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Image
 from gpu_service.engines.facewarp.bases import Basis
+from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import CLOSED_GAP, SEAM_POINTS, Floats
 from gpu_service.engines.facewarp.lip_profile import LipProfile
 from gpu_service.engines.facewarp.portrait import Portrait
@@ -16,6 +17,8 @@ _CONTACT = 0.45
 """How much darker than the lips the line is on which they meet."""
 _CONTACT_WIDTH = 0.022
 """How wide that line is, in half mouths."""
+_CONTINUED = 0.5
+"""From how much of their closing on lips are drawn without the shade of the photo's opening."""
 _PARTING = 0.08
 """How far lips are apart when the inside of the mouth is fully seen, in half mouths."""
 _JOINED = 0.12
@@ -47,6 +50,7 @@ class MouthPainter:
         self._portrait = portrait
         area, grid = portrait.area, portrait.grid
         self._places = portrait.textures.upper.places(grid.width, grid.height)
+        self._photo_places = portrait.fine.places(grid.width, grid.height)
         self._at_u = LipProfile.index(area.u)
         # What a node's cells may mix with what belongs to the other side of an edge.
         half = portrait.mouth.half_mouth
@@ -80,7 +84,8 @@ class MouthPainter:
         to_upper = (part.v - profile.top[part.at_u]) * half
         to_lower = (profile.bottom[part.at_u] - part.v) * half
         opacity = self._opacity(to_upper, to_lower)
-        mouth = self._lips(profile, part, upper, lower, opacity).astype(np.float32)
+        closing = float(coeffs[Basis.CLOSE])
+        mouth = self._lips(profile, part, upper, lower, opacity, closing).astype(np.float32)
         self._draw_contact(mouth, profile, part, coeffs)
         self._draw_inside(mouth, part, to_upper, to_lower, opacity, coeffs)
         np.clip(np.rint(mouth, out=mouth), 0, 255, out=mouth)
@@ -127,21 +132,26 @@ class MouthPainter:
         """(height, width) how much of each pixel is the inside of the mouth."""
         # As wide as the photo's own edges are, or the lips would look cut out.
         half = self._portrait.mouth.half_mouth
-        blur = max(1.0, 0.026 * half, 2.5 * self._portrait.blur)
+        blur = max(1.2, 0.026 * half, 2.5 * self._portrait.blur)
         opacity = np.clip(to_upper / blur + 0.5, 0, 1) + np.clip(to_lower / blur + 0.5, 0, 1) - 1
         # Lips that part let the inside be seen little by little.
         opacity *= np.clip((to_upper + to_lower) / (_PARTING * half), 0, 1)
         return np.asarray(opacity, np.float32)
 
     def _lips(
-        self, profile: LipProfile, part: _Part, upper: Floats, lower: Floats, opacity: Floats
+        self,
+        profile: LipProfile,
+        part: _Part,
+        upper: Floats,
+        lower: Floats,
+        opacity: Floats,
+        closing: float,
     ) -> Image:
         """(height, width, 3) each lip where it is to be seen."""
         textures = self._portrait.textures
         side = profile.side(part.v, part.at_u, 0.5 / self._portrait.mouth.half_mouth)
         from_upper = self._upsampled(upper, part.cells)
         apart = self._upsampled(lower, part.cells) - from_upper
-        places = self._places[part.rows, part.columns]
         joined = np.clip(profile.outside / _JOINED, 0, 1)[part.at_u]
         seen = opacity < 1
         height = len(side)
@@ -151,11 +161,11 @@ class MouthPainter:
         if last:
             share = joined[:last] * side[:last]
             offsets = from_upper[:last] + apart[:last] * cv2.merge((share, share))
-            lips[:last] = textures.upper.pull(places[:last], offsets)
+            lips[:last] = self._lip(textures.upper, part, slice(0, last), offsets, closing)
         if first < height:
             share = 1 - joined[first:] * (1 - side[first:])
             offsets = from_upper[first:] + apart[first:] * cv2.merge((share, share))
-            below = textures.lower.pull(places[first:], offsets)
+            below = self._lip(textures.lower, part, slice(first, height), offsets, closing)
             both = max(last - first, 0)
             lips[first + both :] = below[both:]
             if both:
@@ -164,6 +174,24 @@ class MouthPainter:
                     lips[first:last], below[:both], 1 - weight, weight
                 )
         return lips
+
+    def _lip(
+        self, texture: FinePicture, part: _Part, rows: slice, offsets: Floats, closing: float
+    ) -> Image:
+        """Some rows of one lip.
+
+        A mouth that is as open as in the photo keeps the photo's own shading of its rim.
+        """
+        portrait = self._portrait
+        continued = 1.0 if portrait.edges.closed else min(closing / _CONTINUED, 1.0)
+        at = slice(part.rows.start + rows.start, part.rows.start + rows.stop), part.columns
+        if continued <= 0:
+            return portrait.fine.pull(self._photo_places[at], offsets)
+        lip = texture.pull(self._places[at], offsets)
+        if continued < 1:
+            photo = portrait.fine.pull(self._photo_places[at], offsets)
+            cv2.addWeighted(lip, continued, photo, 1 - continued, 0, dst=lip)
+        return lip
 
     def _draw_contact(
         self, mouth: Floats, profile: LipProfile, part: _Part, coeffs: Floats

@@ -58,7 +58,9 @@ def _shown(
     image = cv2.remap(
         pixels, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     ).astype(np.float32)
-    opacity = np.clip((low - v) / _SOFT + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
+    # At least a pixel wide, or the edge would show steps.
+    soft = max(_SOFT, 1.3 / mouth.half_mouth)
+    opacity = np.clip((low - v) / soft + 1, 0, 1) * np.clip((1.0 - np.abs(u)) / 0.1, 0, 1)
     return np.concatenate((image * opacity[..., None], opacity[..., None]), axis=-1).astype(
         np.float32
     )
@@ -86,9 +88,10 @@ def _tooth_bottom(
     ended = np.maximum.accumulate(started & ~is_tooth, axis=0)
     length = (started & ~ended).sum(axis=0)
     # Teeth in the corners' shade are dark; they end where their neighbours let expect it.
-    shown = np.flatnonzero(length > 0.4 * np.median(length[np.abs(SEAM_U) < 0.5]))
-    if not len(shown):
+    usual = float(np.median(length[np.abs(SEAM_U) < 0.5]))
+    if not usual:
         return edges.upper
+    shown = np.flatnonzero(length > 0.4 * usual)
     last = (is_tooth.argmax(axis=0) + length - 1).clip(0, len(levels) - 1)
     share = np.interp(SEAM_U, SEAM_U[shown], median_filter(levels[last[shown], 0], 5))
     bottom = edges.upper + share * (edges.lower - edges.upper)

@@ -29,6 +29,7 @@ from gpu_service.engines.facewarp.interior import Interior, Looks, build_interio
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
 from gpu_service.engines.facewarp.moustache import fringe
 from gpu_service.engines.facewarp.pose import LARGEST_TURN
+from gpu_service.engines.facewarp.teeth import grown_teeth
 
 WIDEST_GAP = 0.68
 """How far the widest opening of speech parts the lips, in half mouths at rest."""
@@ -176,6 +177,7 @@ def _looks(frame: Frame, landmarks: Floats, head: HeadFrame, mouth: MouthFrame) 
         photo_texture(frame, points),
         float(mouth.local(points[[13, 14]])[:, 0].mean()),
         movement_unit(head),
+        grown_teeth(landmarks),
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.bases import Basis
-from gpu_service.engines.facewarp.eyes import Eye
+from gpu_service.engines.facewarp.eyes import TURNED, Eye
 from gpu_service.engines.facewarp.fields import Grid
 from gpu_service.engines.facewarp.fine_picture import FinePicture, moved
 from gpu_service.engines.facewarp.geometry import MIDDLE, Floats
@@ -182,9 +182,11 @@ class Renderer:
         corner, size = np.array([eye.top, eye.left]), np.array(eye.pixels.shape[:2])
         middle = np.clip((corner + size / 2) // cell, 0, shape - 1).astype(int)
         shown = corner - offsets[middle[0], middle[1], ::-1]
-        # The rim of the patch shows what the picture shows, so that it may be left out.
-        first = np.clip(np.ceil(shown / cell) + 2, 0, shape - 1).astype(int).tolist()
-        last = np.clip(np.floor((shown + size) / cell) - 2, 1, shape).astype(int).tolist()
+        # The rim of the patch shows what the picture shows: it is left out, for what moves in from
+        # beyond the patch.
+        rim = 2 * cell + TURNED * eye.half_eye
+        first = np.clip(np.ceil((shown + rim) / cell), 0, shape - 1).astype(int).tolist()
+        last = np.clip(np.floor((shown + size - rim) / cell), 1, shape).astype(int).tolist()
         nodes = slice(first[0], last[0] + 2), slice(first[1], last[1] + 2)
         part = tuple(slice(a * cell, b * cell) for a, b in zip(first, last, strict=True))
         shut = FinePicture(

@@ -222,6 +222,15 @@ def test_the_same_pose_gives_the_same_pixels_whatever_came_before(renderer: Rend
     np.testing.assert_array_equal(renderer.render(SPEAKING, pose), first)
 
 
+@pytest.mark.parametrize("factor", [0.6, 1.0, 2.0])
+def test_lids_are_drawn_where_the_head_has_taken_the_eyes(factor: float) -> None:
+    """An eye that is about to close is drawn from its own patch, and must look the same."""
+    _, renderer = prepared(scaled(portrait(), factor))
+    for pose in FAR:
+        closing = renderer.render(SPEAKING, pose._replace(blink=1e-6)).astype(int)
+        assert np.abs(closing - renderer.render(SPEAKING, pose)).max() <= 2
+
+
 def test_the_heads_grid_contains_the_mouths_node_by_node(frame: Frame) -> None:
     built, _ = prepared(frame)
     assert built.head is not None
