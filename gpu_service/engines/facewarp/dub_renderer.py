@@ -96,10 +96,11 @@ class DubRenderer:
         drawn = self._warped(frame, place, offsets)
         if drawn is None:
             return None
-        lips = self._lips.seen(frame, place, own, offsets)
-        painter = MouthPainter(replace(portrait, textures=lips.textures))
-        painter.draw(lips.around, profile, shaped[0], shaped[1], coeffs)
-        self._paste(drawn, lips.around, place, lips.gain)
+        lips = self._lips.seen(frame, place, own)
+        painter = MouthPainter(replace(portrait, textures=lips.textures, fine=lips.whole))
+        painted = self._around(drawn, place, lips.gain)
+        painter.draw(painted, profile, shaped[0], shaped[1], coeffs)
+        self._paste(drawn, painted, place, lips.gain)
         return drawn
 
     def _inverse(self, field: Floats) -> Floats:
@@ -143,6 +144,28 @@ class DubRenderer:
         source[..., 1] += np.arange(box.y1, box.y2, dtype=np.float32)[:, None]
         pixels = cv2.remap(frame, source, NO_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return Drawn(box, np.asarray(pixels, np.uint8))
+
+    def _around(self, drawn: Drawn, place: Place, gain: Floats) -> Image:
+        """The region as the frame shows it, as bright as in the reference."""
+        grid, area = self._portrait.grid, self._portrait.area
+        rows, columns = (
+            slice(first * grid.cell, (first + count) * grid.cell)
+            for first, count in (
+                (area.first_row, area.rows),
+                (area.first_column, area.columns),
+            )
+        )
+        linear = place.to_frame[:, :2]
+        first = self._corner + np.array([columns.start, rows.start])
+        shift = linear @ first + place.to_frame[:, 2] - np.array(drawn.box[:2])
+        around = np.zeros_like(self._portrait.pixels)
+        seen = cv2.warpAffine(
+            drawn.pixels, np.column_stack((linear, shift)).astype(np.float32),
+            (columns.stop - columns.start, rows.stop - rows.start),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        around[rows, columns] = np.rint(np.clip(seen / gain, 0, 255)).astype(np.uint8)
+        return around
 
     def _paste(self, drawn: Drawn, painted: Image, place: Place, gain: Floats) -> None:
         """Put the painted mouth area of the reference into the part of the frame."""
