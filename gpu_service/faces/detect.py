@@ -9,6 +9,7 @@ from contracts.errors import FaceTooSmall, NoFaceFound
 from contracts.limits import MIN_FACE_PX
 from gpu_service.data import Box, Face, Image, Landmarks
 from gpu_service.faces.landmarks import face_mesh
+from gpu_service.faces.refusals import nobody, too_small
 
 SURE = 0.5
 """Confidence of the face detector at which few things but faces pass, in [0, 1]."""
@@ -26,6 +27,7 @@ _JITTER = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.04), (-0.03, 0.02, 0.96), (0.0, -0.03
 # Two opposite moves for each frame of a video: half the time, and the noise of 4 crops by 1.5.
 _FOLLOW_JITTER = _JITTER[1:3]
 _LEFT_EAR, _RIGHT_EAR = 234, 454
+_FOREHEAD, _CHIN = 10, 152
 
 
 def find_face(frame: Image, choice: str = "largest") -> Face:
@@ -51,17 +53,20 @@ def find_faces(frame: Image, choice: str = "largest", scale: float = 1.0) -> lis
             f"the picture is {width}x{height} pixels; a face of {MIN_FACE_PX} has no room in it"
         )
     faces: list[Face] = []
-    for faces in search(frame):
+    unsure: list[Face] = []
+    chosen = None
+    for faces in search(frame, unsure):
         # An index counts every face, also those that only a later stage finds.
         chosen = None if choice.isdigit() else choose(faces, choice, scale)
         if chosen is not None:
-            return _with_others(chosen, faces)
-    chosen = choose(faces, choice, scale)
-    if chosen is not None:
-        return _with_others(chosen, faces)
-    if faces:
-        raise misfit(faces, choice, scale)
-    raise NoFaceFound("no face was found in the picture")
+            break
+    chosen = chosen or choose(faces, choice, scale)
+    if chosen is None:
+        raise misfit(faces, choice, scale) if faces else nobody(frame, unsure, scale)
+    width = face_width(chosen.landmarks)
+    if round(width) < MIN_FACE_PX:
+        raise too_small(width, frame, scale)
+    return [chosen, *(face for face in faces if face is not chosen)]
 
 
 def misfit(faces: Sequence[Face], choice: str, scale: float) -> NoFaceFound:
@@ -87,20 +92,25 @@ def places(faces: Sequence[Face], scale: float) -> str:
     return "; ".join(told)
 
 
-def _with_others(chosen: Face, faces: list[Face]) -> list[Face]:
-    return [_large_enough(chosen), *(face for face in faces if face is not chosen)]
+def search(frame: Image, unsure: list[Face] | None = None) -> Iterator[list[Face]]:
+    """The faces found so far, after each stage of a search that grows more thorough.
 
-
-def search(frame: Image) -> Iterator[list[Face]]:
-    """The faces found so far, after each stage of a search that grows more thorough."""
+    Args:
+        frame: The picture.
+        unsure: Gets what looked like faces at first and was refused.
+    """
     faces: list[Face] = []
     for candidates in _stages(frame):
         for candidate in candidates:
             if any(_same(candidate, face.landmarks) for face in faces):
                 continue
-            face = refine(frame, candidate)
-            if face is not None and not any(_same(face.landmarks, f.landmarks) for f in faces):
+            face = steadied(frame, candidate)
+            if face is None or any(_same(face.landmarks, f.landmarks) for f in faces):
+                continue
+            if face.spread <= MAX_SPREAD:
                 faces.append(face)
+            elif unsure is not None:
+                unsure.append(face)
         yield faces
 
 
@@ -135,10 +145,18 @@ def follow(frame: Image, face: Face) -> Face | None:
 def refine(
     frame: Image, landmarks: Landmarks, jitter: tuple[tuple[float, float, float], ...] = _JITTER
 ) -> Face | None:
-    """Steadier landmarks: the mean over jittered crops of the face; None where it is no face.
+    """Steadier landmarks; None where it is no face.
 
     A picture of something else gives landmarks too, but they move when the crop moves.
     """
+    face = steadied(frame, landmarks, jitter)
+    return face if face is not None and face.spread <= MAX_SPREAD else None
+
+
+def steadied(
+    frame: Image, landmarks: Landmarks, jitter: tuple[tuple[float, float, float], ...] = _JITTER
+) -> Face | None:
+    """The mean landmarks over jittered crops; None where one of the crops shows none."""
     found = [_in_crop(frame, landmarks, *moved) for moved in jitter]
     sure = [points for points in found if points is not None]
     if len(sure) < len(jitter):
@@ -149,8 +167,6 @@ def refine(
     # In space: a turned face is narrower in the picture, but its landmarks are no less sure.
     width = float(np.linalg.norm(mean[_LEFT_EAR] - mean[_RIGHT_EAR]))
     score = float(spread.mean()) / max(width, 1.0)
-    if score > MAX_SPREAD:
-        return None
     return Face(bounding_box(mean, frame.shape[1], frame.shape[0]), mean.astype(np.float32), score)
 
 
@@ -159,8 +175,36 @@ def _stages(frame: Image) -> Iterator[list[Landmarks]]:
     small = _shrunk(frame, scale)
     for confidence in (SURE, UNSURE):
         yield [points / scale for points in face_mesh(confidence).find(small)]
+    yield [points / scale for turns in (1, 3, 2) for points in _found_turned(small, turns)]
     for parts in (2, 3):
         yield list(_in_tiles(frame, parts))
+
+
+def _found_turned(image: Image, turns: int, confidence: float = SURE) -> Iterator[Landmarks]:
+    """Faces of the picture when it is turned; the detector misses those that lie or hang.
+
+    Args:
+        image: The picture.
+        turns: Counter-clockwise, by 90 degrees each.
+        confidence: Of the face detector.
+    """
+    height, width = image.shape[:2]
+    for points in face_mesh(confidence).find(np.ascontiguousarray(np.rot90(image, turns))):
+        x, y = points[:, 0].copy(), points[:, 1].copy()
+        match turns % 4:
+            case 1:
+                points[:, 0], points[:, 1] = width - y, x
+            case 2:
+                points[:, 0], points[:, 1] = width - x, height - y
+            case 3:
+                points[:, 0], points[:, 1] = y, height - x
+        yield points
+
+
+def quarter_turns(landmarks: Landmarks) -> int:
+    """How often the picture must be turned, counter-clockwise, for the face to stand upright."""
+    x, y = landmarks[_CHIN, :2] - landmarks[_FOREHEAD, :2]
+    return -round(float(np.arctan2(x, y)) / (np.pi / 2)) % 4
 
 
 def _shrunk(image: Image, scale: float) -> Image:
@@ -206,7 +250,7 @@ def _in_crop(
         crop = cv2.resize(crop, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA)
     found = [
         points / scale + np.array([corner[0], corner[1], 0], np.float32)
-        for points in face_mesh(UNSURE).find(np.asarray(crop, np.uint8))
+        for points in _found_turned(np.asarray(crop, np.uint8), quarter_turns(landmarks), UNSURE)
     ]
     same = [points for points in found if _same(points, landmarks)]
     return min(same, key=lambda points: _distance(points, landmarks), default=None)
@@ -228,12 +272,3 @@ def bounding_box(landmarks: Landmarks, width: int, height: int) -> Box:
     return Box(
         x1, y1, max(min(int(high[0]), width), x1 + 1), max(min(int(high[1]), height), y1 + 1)
     )
-
-
-def _large_enough(face: Face) -> Face:
-    width = face_width(face.landmarks)
-    if round(width) < MIN_FACE_PX:
-        raise FaceTooSmall(
-            f"the face is {width:.0f} pixels wide; {MIN_FACE_PX} are needed to animate it"
-        )
-    return face
