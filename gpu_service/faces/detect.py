@@ -17,6 +17,11 @@ UNSURE = 0.15
 """Confidence that finds tilted and dim faces too; what else it finds, `refine` refuses."""
 SEARCH_SIDE = 1280
 """Longest side of the picture that is searched, in pixels."""
+SURELY = 0.15
+"""The detector misses some faces below a tenth of the longer side of what it is shown, and hardly
+one above this share of it."""
+TILE_SIDE = 8 * MIN_FACE_PX
+"""Side of the smallest parts that are searched, in pixels: the least face is seen in them."""
 CROP_SIDE = 512
 """Side of the crops on which landmarks are refined, in pixels."""
 MAX_SPREAD = 0.011
@@ -55,17 +60,19 @@ def find_faces(frame: Image, choice: str = "largest", scale: float = 1.0) -> lis
     faces: list[Face] = []
     unsure: list[Face] = []
     chosen = None
-    for faces in search(frame, unsure):
+    for faces, part in zip(search(frame, unsure), _parts(height, width), strict=True):
         # An index counts every face, also those that only a later stage finds.
         chosen = None if choice.isdigit() else choose(faces, choice, scale)
-        if chosen is not None:
+        if chosen is None:
+            continue
+        if choice != "largest" or face_width(chosen.landmarks) > SURELY * part:
             break
     chosen = chosen or choose(faces, choice, scale)
     if chosen is None:
         raise misfit(faces, choice, scale) if faces else nobody(frame, unsure, scale)
-    width = face_width(chosen.landmarks)
-    if round(width) < MIN_FACE_PX:
-        raise too_small(width, frame, scale)
+    across = face_width(chosen.landmarks)
+    if round(across) < MIN_FACE_PX:
+        raise too_small(across, frame, scale)
     return [chosen, *(face for face in faces if face is not chosen)]
 
 
@@ -176,8 +183,17 @@ def _stages(frame: Image) -> Iterator[list[Landmarks]]:
     for confidence in (SURE, UNSURE):
         yield [points / scale for points in face_mesh(confidence).find(small)]
     yield [points / scale for turns in (1, 3, 2) for points in _found_turned(small, turns)]
+    height, width = frame.shape[:2]
     for parts in (2, 3):
-        yield list(_in_tiles(frame, parts))
+        yield list(_in_tiles(frame, -(-height // parts), -(-width // parts)))
+    if max(height, width) > 3 * TILE_SIDE:
+        yield list(_in_tiles(frame, min(TILE_SIDE, height), min(TILE_SIDE, width)))
+
+
+def _parts(height: int, width: int) -> list[int]:
+    """The longer side of what each of `_stages` shows the detector at once, in pixels."""
+    longer = max(height, width)
+    return [longer] * 3 + [longer // 2, longer // 3] + [TILE_SIDE] * (longer > 3 * TILE_SIDE)
 
 
 def _found_turned(image: Image, turns: int, confidence: float = SURE) -> Iterator[Landmarks]:
@@ -201,10 +217,15 @@ def _found_turned(image: Image, turns: int, confidence: float = SURE) -> Iterato
         yield points
 
 
-def quarter_turns(landmarks: Landmarks) -> int:
-    """How often the picture must be turned, counter-clockwise, for the face to stand upright."""
+def roll(landmarks: Landmarks) -> float:
+    """By how many degrees the face is turned in the picture, clockwise: 0 upright, 180 hanging."""
     x, y = landmarks[_CHIN, :2] - landmarks[_FOREHEAD, :2]
-    return -round(float(np.arctan2(x, y)) / (np.pi / 2)) % 4
+    return float(np.degrees(np.arctan2(-x, y)))
+
+
+def _quarter_turns(landmarks: Landmarks) -> int:
+    """How often the picture must be turned, counter-clockwise, for the face to stand upright."""
+    return round(roll(landmarks) / 90) % 4
 
 
 def _shrunk(image: Image, scale: float) -> Image:
@@ -212,17 +233,21 @@ def _shrunk(image: Image, scale: float) -> Image:
     return np.asarray(small, np.uint8)
 
 
-def _in_tiles(frame: Image, parts: int) -> Iterator[Landmarks]:
-    """Faces of half-overlapping tiles; the detector misses faces below a tenth of its picture."""
+def _in_tiles(frame: Image, side_y: int, side_x: int) -> Iterator[Landmarks]:
+    """Faces of half-overlapping tiles of that size."""
     height, width = frame.shape[:2]
-    side_y, side_x = -(-height // parts), -(-width // parts)
-    for row in range(2 * parts - 1):
-        for column in range(2 * parts - 1):
-            y, x = row * side_y // 2, column * side_x // 2
+    for y in _starts(height, side_y):
+        for x in _starts(width, side_x):
             tile = frame[y : y + side_y, x : x + side_x]
             scale = min(1.0, SEARCH_SIDE / max(tile.shape[:2]))
             for points in face_mesh(SURE).find(_shrunk(tile, scale)):
                 yield points / scale + np.array([x, y, 0], np.float32)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where tiles begin that cover a length, each overlapping the next by half or more."""
+    count = -(-2 * (length - side) // side) + 1
+    return [round(start) for start in np.linspace(0, length - side, count)]
 
 
 def _in_crop(
@@ -250,7 +275,7 @@ def _in_crop(
         crop = cv2.resize(crop, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA)
     found = [
         points / scale + np.array([corner[0], corner[1], 0], np.float32)
-        for points in _found_turned(np.asarray(crop, np.uint8), quarter_turns(landmarks), UNSURE)
+        for points in _found_turned(np.asarray(crop, np.uint8), _quarter_turns(landmarks), UNSURE)
     ]
     same = [points for points in found if _same(points, landmarks)]
     return min(same, key=lambda points: _distance(points, landmarks), default=None)

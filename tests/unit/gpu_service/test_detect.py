@@ -64,6 +64,15 @@ def test_a_small_face_in_a_large_picture_is_found_in_tiles() -> None:
     assert face_width(find_face(canvas).landmarks) == pytest.approx(WIDTH * 300 / 512, rel=0.06)
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (700, 400), (1000, 1500)])
+def test_the_least_face_is_found_anywhere_in_a_large_picture(corner: tuple[int, int]) -> None:
+    canvas = np.full((1080, 1920, 3), 120, np.uint8)
+    face = scaled(portrait(), 50 / WIDTH)[:170]
+    y, x = min(corner[0], 1080 - len(face)), min(corner[1], 1920 - face.shape[1])
+    canvas[y : y + len(face), x : x + face.shape[1]] = face
+    assert face_width(find_face(canvas).landmarks) == pytest.approx(50, abs=2)
+
+
 def test_a_grey_and_a_dark_face_are_found() -> None:
     frame = portrait()
     grey = np.repeat(frame.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
@@ -128,6 +137,16 @@ def test_landmarks_that_lie_on_no_face_are_refused() -> None:
 )
 def test_the_choice_names_the_face(pair: Frame, choice: str, middle_x: int) -> None:
     assert find_face(pair, choice).landmarks[:, 0].mean() == pytest.approx(middle_x, abs=15)
+
+
+def test_a_small_face_does_not_end_the_search_for_the_largest(
+    pair: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = (find_face(pair, choice).landmarks for choice in ("0", "1"))
+    stages = [[small], [], [], [large], []]
+    monkeypatch.setattr("gpu_service.faces.detect._stages", lambda _frame: iter(stages))
+    assert len(find_faces(pair)) == 2
+    assert find_face(pair).landmarks[:, 0].mean() == pytest.approx(532, abs=15)
 
 
 @pytest.mark.parametrize("choice", ["2", "5,500"])
