@@ -25,8 +25,9 @@ TILE_SIDE = 8 * MIN_FACE_PX
 CROP_SIDE = 512
 """Side of the crops on which landmarks are refined, in pixels."""
 MAX_SPREAD = 0.011
-"""Landmarks of a true face stay within this many face widths when the crop is jittered: faces,
-also blurred, tilted or turned by 45 degrees, were measured to 0.0096, other things from 0.018."""
+"""Landmarks of a true face stay within this many face widths when the crop is jittered. Of 172
+pictures of faces, photos, paintings and drawings, all but two did, at most 0.0102; of 511 of other
+things one did, a plate's rim 33 pixels wide, and the next came to 0.012, a cat."""
 # Shift right and down, in face extents, and zoom of each crop.
 _JITTER = ((0.0, 0.0, 1.0), (0.03, 0.02, 1.04), (-0.03, 0.02, 0.96), (0.0, -0.03, 1.08))
 # Two opposite moves for each frame of a video: half the time, and the noise of 4 crops by 1.5.
