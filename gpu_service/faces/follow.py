@@ -99,7 +99,7 @@ class Follower:
         for faces in search(frame):
             if not count_all and self._pick(frame, faces):
                 break
-            # A thorough search costs a third of a second, so not every empty frame gets one.
+            # A thorough search costs half a second, so not every empty frame gets one.
             if self._lost % self._patience:
                 break
         face = self._pick(frame, faces)
