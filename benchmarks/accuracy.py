@@ -42,6 +42,8 @@ SPEECH_SECONDS: Final = 6
 SWEEP_STEPS: Final = 51
 SILENT_SECONDS: Final = 4.0
 CLOSURE: Final = MouthShape(0.0, 0.0, 0.0, 1.0, 0.0)
+BESIDE: Final = 0.25
+"""From so many face widths off the face's outline on, jaw and skin are said not to move."""
 FAR: Final = 0.6
 """From so many face widths off the face's outline on, the head's motion is said to end."""
 SHEET_SHAPES: Final = {
@@ -225,7 +227,7 @@ def surroundings(one: Subject) -> dict[str, Any]:
     ring = (off > 0.36) & (off < FAR)
     return {
         "identical_outside": bool((wide_open == one.picture)[outside].all()),
-        "still_psnr": psnr(wide_open, one.picture, off > 0.05),
+        "still_psnr": psnr(wide_open, one.picture, off > BESIDE),
         "natural_ring_psnr": min(psnr(frame, one.picture, ring) for frame in natural),
         "natural_far_psnr": min(psnr(frame, one.picture, off >= FAR) for frame in natural),
     }
