@@ -64,6 +64,14 @@ def test_a_face_that_is_too_small_is_an_error_of_its_own() -> None:
         track_faces(Photo(scaled(portrait(), 0.4)), FPS, LipSyncOptions(), no_progress)
 
 
+def test_a_video_whose_face_only_scaling_down_makes_too_small_says_so() -> None:
+    film = Film(scaled(portrait(), 0.4))
+    film.scale = 0.5
+    with pytest.raises(FaceTooSmall, match="in the upload") as caught:
+        track_faces(film, FPS, LipSyncOptions(), no_progress)
+    assert "max_height" in caught.value.hint
+
+
 def test_what_hurts_the_picture_is_said() -> None:
     large = scaled(portrait(), 2.0)
     assert "dark" in warnings_of((large * 0.15).astype(np.uint8))
