@@ -286,14 +286,12 @@ def summary(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     names = [name for name, value in next(iter(found.values())).items() if _is_figure(name, value)]
     told: dict[str, Any] = {"portraits": len(found)}
     for name in names:
-        values = {who: figures[name] for who, figures in found.items()}
+        values = {who: figures[name] for who, figures in found.items() if finite(figures[name])}
         worst: Callable[..., str] = max if name in _SMALL_IS_GOOD else min
-        who = worst(values, key=lambda key: values[key])
-        told[name] = {
-            "mean": rounded(float(np.nanmean(list(values.values())))),
-            "worst": rounded(values[who]),
-            "of": who,
-        }
+        who = worst(values, key=lambda key: values[key], default="")
+        if who:
+            mean = float(np.mean(list(values.values())))
+            told[name] = {"mean": rounded(mean), "worst": rounded(values[who]), "of": who}
     told["identical_outside"] = all(figures["identical_outside"] for figures in found.values())
     return told
 
@@ -303,9 +301,16 @@ def _is_figure(name: str, value: object) -> bool:
     return isinstance(value, float) and name not in described
 
 
+def finite(value: float) -> bool:
+    """Whether it could be measured."""
+    return bool(np.isfinite(value))
+
+
 def rounded(value: Any) -> Any:
-    """Floats as they are told."""
-    return round(value, 4) if isinstance(value, float) else value
+    """Floats as they are told; None where one could not be measured."""
+    if not isinstance(value, float):
+        return value
+    return round(value, 4) if finite(value) else None
 
 
 def sheet(one: Subject) -> Frame:
@@ -334,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("pictures", type=Path, nargs="*", metavar="PICTURE")
     parser.add_argument("-o", "--output", type=Path, help="also write the JSON there")
-    parser.add_argument("--summary", action="store_true", help="leave out the single portraits")
+    parser.add_argument("--summary", action="store_true", help="name no single portrait")
     parser.add_argument("--sheets", type=Path, help="folder for pictures of every shape")
     options = parser.parse_args(arguments)
     given = {path.stem: path.read_bytes() for path in options.pictures} or views()
@@ -351,10 +356,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.sheets.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(options.sheets / f"{name}.png"), sheet(one))
     settings = {"fps": float(FPS), "max_height": MAX_HEIGHT, "speech_seconds": SPEECH_SECONDS}
-    told: dict[str, Any] = {"settings": settings, "refused": refused}
-    if found:
-        told["summary"] = summary(found)
-    if not options.summary:
+    told: dict[str, Any] = {"settings": settings, "summary": summary(found) if found else {}}
+    if options.summary:
+        told["refused"] = len(refused)
+        for figure in told["summary"].values():
+            if isinstance(figure, dict):
+                del figure["of"]
+    else:
+        told["refused"] = refused
         told["portraits"] = {
             who: {name: rounded(value) for name, value in figures.items()}
             for who, figures in found.items()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import multiple_correlation, psnr, sheet, subject, summary, views
+from benchmarks.accuracy import multiple_correlation, psnr, rounded, sheet, subject, summary, views
 from gpu_service.data import Frame
 from gpu_service.faces.detect import face_width
 
@@ -38,6 +38,14 @@ def test_the_summary_names_the_portrait_that_is_worst_by_each_figure() -> None:
     assert told["rest_gap"] == {"mean": 0.015, "worst": 0.02, "of": "first"}
     assert told["identical_outside"] is False
     assert "face_px" not in told
+
+
+def test_a_figure_that_could_not_be_measured_is_left_out_of_the_summary() -> None:
+    unknown = {"rest_gap": float("nan"), "identical_outside": True}
+    known = {"rest_gap": 0.02, "identical_outside": True}
+    assert summary({"lost": unknown, "seen": known})["rest_gap"]["of"] == "seen"
+    assert "rest_gap" not in summary({"lost": unknown})
+    assert rounded(float("nan")) is None
 
 
 def test_every_view_of_the_portrait_has_a_face_that_is_drawn_in_every_shape() -> None:
