@@ -36,9 +36,10 @@ LONGEST_LOOK_AHEAD = 0.3
 class Prepared(NamedTuple):
     engine: Engine[Any]
     avatar: Any
+    options: LipSyncOptions
 
     def render(self, speech: Iterable[SpeechChunk]) -> Iterator[FacePatch]:
-        return self.engine.render(self.avatar, speech, OPTIONS)
+        return self.engine.render(self.avatar, speech, self.options)
 
 
 def engine_named(name: str, folder: Path) -> Engine[Any]:
@@ -50,12 +51,16 @@ def engine_named(name: str, folder: Path) -> Engine[Any]:
     return Engines(order=(name,)).resolve(name)
 
 
-@pytest.fixture(scope="module", params=[CountingEngine.info.name, *ENGINES])
+@pytest.fixture(
+    scope="module", params=[CountingEngine.info.name, *ENGINES, "facewarp with a moving head"]
+)
 def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    engine = engine_named(request.param, tmp_path_factory.mktemp("weights"))
-    source = decode_face((SAMPLES / "portrait.jpg").read_bytes(), OPTIONS.max_height)
-    track = track_faces(source, FPS, OPTIONS, no_progress)
-    return Prepared(engine, engine.prepare(track, OPTIONS, no_progress))
+    name, *lively = request.param.split(maxsplit=1)
+    options = OPTIONS.model_copy(update={"motion": "natural"}) if lively else OPTIONS
+    engine = engine_named(name, tmp_path_factory.mktemp("weights"))
+    source = decode_face((SAMPLES / "portrait.jpg").read_bytes(), options.max_height)
+    track = track_faces(source, FPS, options, no_progress)
+    return Prepared(engine, engine.prepare(track, options, no_progress), options)
 
 
 @pytest.fixture(scope="module")

@@ -63,8 +63,10 @@ _JAWLINE = (
 )  # fmt: skip
 _HALF_MOUTH = 0.185
 """Half a mouth at rest, in face widths: adults' mouths are about 50 mm wide, their faces 135."""
-_OVERLAP = 1.1
-"""Lips that meet press on each other a little, or a sliver of teeth would stay."""
+OVERLAP = 0.03
+"""How far lips that meet press into each other, in half mouths, or a sliver of teeth would stay."""
+UPPER_SHARE = 0.36
+"""Which part of the gap the upper lip goes until lips that are apart in the source meet."""
 _LIP_WEIGHT, _EDGE_WEIGHT, _FACE_WEIGHT = 12.0, 40.0, 3.0
 _NUM_MESH = 468
 
@@ -116,13 +118,13 @@ def face_controls(
         _joined(
             face,
             upper,
-            _lip_moves(upper, head, landmarks, closed=edges.closed, is_upper=True),
+            _lip_moves(upper, head, landmarks, edges, is_upper=True),
             head,
         ),
         _joined(
             face,
             lower,
-            _lip_moves(lower, head, landmarks, closed=edges.closed, is_upper=False),
+            _lip_moves(lower, head, landmarks, edges, is_upper=False),
             head,
         ),
     )
@@ -180,7 +182,7 @@ def _jaw(local: Floats, weights: Floats, head: HeadFrame, landmarks: Landmarks) 
 
 
 def _lip_moves(
-    lip: _Lip, head: HeadFrame, landmarks: Landmarks, *, closed: bool, is_upper: bool
+    lip: _Lip, head: HeadFrame, landmarks: Landmarks, edges: LipEdges, *, is_upper: bool
 ) -> Floats:
     """(n, num_bases, 3) half mouths; the lengths were chosen by eye on photos and paintings."""
     unit = movement_unit(head)
@@ -188,41 +190,48 @@ def _lip_moves(
     middle = 1 - u**2
     up = -1.0 if is_upper else 1.0
     moves = np.zeros((len(u), len(Basis), 3), np.float32)
-    weights = 0.30 * np.abs(u) ** 3 if is_upper else 0.30 + 0.70 * (1 - np.abs(u) ** 2.4)
+    # The steep sides of the lower lip's curve make the opening round instead of pointed.
+    weights = 0.28 * np.abs(u) ** 3 if is_upper else 0.28 + 0.72 * (1 - np.abs(u) ** 3.2)
     moves[:, Basis.JAW] = _jaw(lip.local, weights, head, landmarks)
+    # A mouth that opens draws its corners in.
+    moves[:, Basis.JAW, 0] -= 0.10 * u
 
     moves[:, Basis.WIDE, 0] = 0.17 * u
     moves[:, Basis.WIDE, 1] = -0.05 * u**2 - up * 0.03 * outer * middle
     moves[:, Basis.WIDE, 2] = 0.12 * u**2
 
-    moves[:, Basis.ROUND, 0] = -0.28 * u
+    # Grins have further to go.
+    excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
+    moves[:, Basis.ROUND, 0] = -(0.28 + 0.4 * excess) * u
     moves[:, Basis.ROUND, 1] = up * 0.045 * outer * middle
     moves[:, Basis.ROUND, 2] = -0.22 * (1 - 0.3 * u**2)
 
-    moves[:, Basis.PRESS, 1] = -up * (0.025 + 0.035 * outer) * (1 - u**4)
+    moves[:, Basis.PRESS, 1] = -up * (0.025 + 0.065 * outer) * (1 - u**4)
     moves[:, Basis.PRESS, 2] = 0.05
 
-    lift = 0.07 if is_upper else 0.07 - 0.03 * outer
+    lift = 0.09 if is_upper else 0.10 - 0.05 * outer
     moves[:, Basis.TUCK, 1] = -lift * middle
     moves[:, Basis.TUCK, 2] = 0.0 if is_upper else 0.08
     moves *= unit
 
     # Closing is measured on this mouth, so it takes no unit.
-    share = _closing(outer, closed=closed, is_upper=is_upper)
-    moves[:, Basis.CLOSE, 1] = _OVERLAP * share * lip.gap
-    excess = max(0.0, 1 - 0.19 * head.face_width / head.half_mouth)
+    share = _closing(outer, edges, is_upper=is_upper)
+    pressing = 1 + OVERLAP / max(edges.gap, 10 * OVERLAP)
+    moves[:, Basis.CLOSE, 1] = pressing * share * lip.gap
+    if not edges.closed:
+        moves[:, Basis.CLOSE, 1] -= edges.lift
     moves[:, Basis.CLOSE, 0] = -0.5 * excess * u * min(1.0, float(lip.gap.max()) / 0.3)
     return moves
 
 
-def _closing(outer: Floats, *, closed: bool, is_upper: bool) -> Floats:
+def _closing(outer: Floats, edges: LipEdges, *, is_upper: bool) -> Floats:
     """Which part of the gap each point of a lip goes to meet the other.
 
     The outer edge follows less: lips that a smile has stretched thin grow full again.
     """
-    if closed:
+    if edges.closed:
         return (1 if is_upper else -1) * (0.5 - 0.4 * outer)
-    return (0.36 - 0.12 * outer) if is_upper else -(0.67 - 0.05 * outer)
+    return (UPPER_SHARE - 0.12 * outer) if is_upper else -(1 - UPPER_SHARE - 0.05 * outer)
 
 
 def _face(landmarks: Landmarks, head: HeadFrame, edges: LipEdges) -> Controls:
@@ -245,7 +254,8 @@ def _face(landmarks: Landmarks, head: HeadFrame, edges: LipEdges) -> Controls:
     moves = np.zeros((len(kept), len(Basis), 3), np.float32)
     moves[:, Basis.JAW] = _jaw(local[kept], jaw, head, landmarks) * movement_unit(head)
     low = jaw * (local[kept, 1] > 0)
-    moves[:, Basis.CLOSE, 1] = (0.0 if edges.closed else -0.5) * edges.gap * low
+    rise = 0.0 if edges.closed else 0.5 * edges.gap + edges.lift
+    moves[:, Basis.CLOSE, 1] = -rise * low
     moves[:, Basis.PRESS, 1] = -0.02 * low
     moves[:, Basis.TUCK, 1] = -0.02 * low
     in_picture = np.stack([head.moves(moves[:, basis]) for basis in range(len(Basis))], axis=1)

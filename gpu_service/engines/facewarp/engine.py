@@ -8,6 +8,7 @@ from typing import ClassVar
 from contracts.errors import FaceKindUnsupported, NoFaceFound
 from contracts.lipsync import EngineInfo, LipSyncOptions
 from gpu_service.data import FacePatch, FaceTrack, Progress, SpeechChunk
+from gpu_service.engines.facewarp.life import Life
 from gpu_service.engines.facewarp.mouth import LOOK_AHEAD_SECONDS, mouth_shapes
 from gpu_service.engines.facewarp.portrait import build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer
@@ -33,6 +34,7 @@ class FacewarpEngine:
         streaming=True,
         look_ahead_seconds=float(LOOK_AHEAD_SECONDS),
         licence="Apache-2.0",
+        options=("motion", "seed"),
     )
 
     def prepare(
@@ -44,21 +46,34 @@ class FacewarpEngine:
             FaceKindUnsupported: The face is a video.
             NoFaceFound: The photo shows no face.
         """
-        del options
         if track.source.kind != "photo":
             raise FaceKindUnsupported("facewarp animates photos; this is a video")
         frame, face = next(track.source.frames(), None), next(iter(track.faces), None)
         if frame is None or face is None:
             raise NoFaceFound("no face was found in the picture")
         progress("prepare", 0, 1)
-        renderer = Renderer(build_portrait(frame, face))
+        lively = options.motion == "natural"
+        renderer = Renderer(build_portrait(frame, face, lively=lively))
         progress("prepare", 1, 1)
         return FacewarpAvatar(renderer, track.fps)
 
     def render(
         self, avatar: FacewarpAvatar, speech: Iterable[SpeechChunk], options: LipSyncOptions
     ) -> Iterator[FacePatch]:
-        """Draw the mouth of every frame."""
-        del options
-        for index, shape in enumerate(mouth_shapes(speech, avatar.fps)):
-            yield FacePatch(index, avatar.renderer.box, avatar.renderer.render(shape))
+        """Draw head, eyes and mouth of every frame."""
+        if options.motion == "still":
+            for index, shape in enumerate(mouth_shapes(speech, avatar.fps)):
+                yield FacePatch(index, avatar.renderer.box, avatar.renderer.render(shape))
+            return
+        life = Life(options.seed)
+        for index, shape in enumerate(mouth_shapes(_heard(speech, life), avatar.fps)):
+            pose = life.pose(float(index / avatar.fps))
+            yield FacePatch(index, avatar.renderer.box, avatar.renderer.render(shape, pose))
+
+
+def _heard(speech: Iterable[SpeechChunk], life: Life) -> Iterator[SpeechChunk]:
+    """The speech, which the head hears as soon as the mouth does."""
+    for chunk in speech:
+        life.take(chunk.samples)
+        yield chunk
+    life.finish()

@@ -102,6 +102,14 @@ class LipEdges:
         return float(self.parting[MIDDLE].mean())
 
     @property
+    def lift(self) -> float:
+        """How far the whole mouth rises as its lips meet, in half mouths.
+
+        What parts the lips of a mouth that is wide open is the jaw, which takes the corners along.
+        """
+        return self.gap * float(np.interp(self.gap, (0.4, 1.0), (0.0, 0.18)))
+
+    @property
     def closed(self) -> bool:
         """Whether one seam separates the lips."""
         return not np.any(self.lower > self.upper)

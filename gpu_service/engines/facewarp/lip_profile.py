@@ -3,18 +3,26 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu_service.engines.facewarp.bases import Basis
 from gpu_service.engines.facewarp.geometry import SEAM_U, Floats
 from gpu_service.engines.facewarp.portrait import Portrait
 
 _REACH = 2.0
 """How far beyond the middle of the mouth the tables reach, in half mouths."""
 _STEPS = 2048
+_BITE = 0.06
+"""How far the upper teeth reach over the lower lip at an f, in half mouths."""
+_LINE = 0.022
+"""How wide the dark line is along which lips touch, on either lip, in half mouths."""
 _SPREAD = 0.55
 """How fast the border between the two fields widens outside the mouth, a half mouth each."""
 
 
 class LipProfile:
-    """The displaced lip edges as functions of u, read by table."""
+    """The displaced lip edges as functions of u, read by table.
+
+    `upper` and `lower` are the edges themselves, `top` and `bottom` those of what is seen between.
+    """
 
     def __init__(self, portrait: Portrait, coeffs: Floats) -> None:
         upper = np.stack((SEAM_U, portrait.edges.upper), axis=1)
@@ -27,6 +35,14 @@ class LipProfile:
         at = np.linspace(-_REACH, _REACH, _STEPS)
         self.upper = _read(at, upper)
         self.lower = _read(at, lower)
+        # Lips that touch in the picture take its line of shadow along: the mouth covers it.
+        line = _LINE * np.clip((self.lower - self.upper) / 0.35, 0, 1) * portrait.edges.closed
+        source = np.interp(at, np.maximum.accumulate(upper[:, 0]), SEAM_U)
+        hair = np.interp(source, np.linspace(-1, 1, len(portrait.fringe)), portrait.fringe)
+        self.top = (self.upper + hair - line).astype(np.float32)
+        # Teeth that touch the lower lip stand before it.
+        tuck = _BITE * float(coeffs[Basis.TUCK]) * np.clip(1 - (at / 0.6) ** 2, 0, 1)
+        self.bottom = (self.lower + tuck + line).astype(np.float32)
         self.middle = (self.upper + self.lower) / 2
         left, right = float(upper[0, 0]), float(upper[-1, 0])
         outside = np.maximum(np.maximum(left - at, at - right), 0)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from gpu_service.data import Image
+from gpu_service.data import Box, Image
+from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import SEAM_U, Floats, LipEdges, MouthFrame
 
 _MARGIN = 0.035
@@ -17,21 +18,43 @@ _DEPTH = 0.14
 
 @dataclass(frozen=True)
 class LipTextures:
-    """Two versions of the region; away from the mouth both are the picture."""
+    """Two versions of what surrounds the mouth, with one corner; away from it they are the same."""
 
-    upper: Image
+    upper: FinePicture
     """Continued below the upper lip's edge."""
-    lower: Image
+    lower: FinePicture
     """Continued above the lower lip's edge."""
 
 
-def lip_textures(pixels: Image, mouth: MouthFrame, edges: LipEdges) -> LipTextures:
-    """Continue each lip beyond its edge, where the source picture shows the inside of the mouth."""
-    if edges.closed:
-        return LipTextures(pixels, pixels)
+def lip_textures(
+    pixels: Image,
+    whole: FinePicture,
+    mouth: MouthFrame,
+    edges: LipEdges,
+    around: Box,
+    hanging: float,
+) -> LipTextures:
+    """Continue each lip beyond its edge, where the source picture shows the inside of the mouth.
+
+    Args:
+        pixels: The region.
+        whole: The same.
+        mouth: In the region.
+        edges: Of the lips.
+        around: What of the region the mouth's pixels may come from.
+        hanging: How far hair of the upper lip hangs below its edge, in half mouths.
+    """
+    if edges.closed and not hanging:
+        return LipTextures(whole, whole)
+
+    def fine(image: Image) -> FinePicture:
+        part = np.ascontiguousarray(image[around.y1 : around.y2, around.x1 : around.x2])
+        return FinePicture(part, (around.x1, around.y1))
+
+    lowest = np.maximum(edges.lower, edges.upper + hanging + 2 * _MARGIN)
     return LipTextures(
-        _continued(pixels, mouth, edges.upper, edges.lower, -1),
-        _continued(pixels, mouth, edges.lower, edges.upper, 1),
+        fine(_continued(pixels, mouth, edges.upper, lowest, -1)),
+        fine(pixels if edges.closed else _continued(pixels, mouth, edges.lower, edges.upper, 1)),
     )
 
 

@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Box, Face, Frame, Image
-from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.bases import OVERLAP, Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
+from gpu_service.engines.facewarp.eyes import Eye, build_eyes
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
+from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import (
+    MIDDLE,
     SEAM_U,
     Floats,
     HeadFrame,
@@ -20,23 +24,30 @@ from gpu_service.engines.facewarp.geometry import (
     lip_edges,
     mouth_frame,
 )
-from gpu_service.engines.facewarp.interior import Interior, build_interior
+from gpu_service.engines.facewarp.head import OVAL, Head, build_head
+from gpu_service.engines.facewarp.interior import Interior, Looks, build_interior
 from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
+from gpu_service.engines.facewarp.moustache import fringe
+from gpu_service.engines.facewarp.pose import LARGEST_TURN
+from gpu_service.engines.facewarp.teeth import grown_teeth
 
 WIDEST_GAP = 0.68
 """How far the widest opening of speech parts the lips, in half mouths at rest."""
 GRID_CELLS = 100
 """Most cells along the longer side of the moving region."""
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
 _SIDE_REACH, _CHIN_REACH = 0.13, 0.22
 """How far beyond the face's outline the picture may move, beside it and below the chin, in face
 widths: less and the background's edge would tear, more and it would swim."""
 _BORDER = 2.0
 """Over how many lengths of a movement it dies away towards a border of the picture that it leaves:
 what lies there is stretched to twice its size at most."""
+_AREA_SIDE, _AREA_UP, _AREA_DOWN = 1.7, 0.75, 0.75
+"""How far the mouth area reaches from the middle, above the upper lip's edge and below the lowest
+place of the lower lip's, in half mouths: a head that sways takes the mouth some of it."""
+_MARGIN = math.radians(LARGEST_TURN)
+"""How far a head that turns takes the mouth, in face widths: it lies about one before the pivot."""
+_MOST_REINFORCED = 1.8
+"""By how much a movement that the border holds back is made larger."""
 _TOP = -1.9
 """The highest point that moves, in half mouths: beneath the eyes."""
 
@@ -60,10 +71,21 @@ class Portrait:
     """A face that is ready to speak."""
 
     grid: Grid
+    """Of the mouth and the jaw."""
+    canvas: Grid
+    """Over everything that moves: the grid, or the head's, which contains it."""
     box: Box
-    """The part of the grid's region that lies in the picture."""
+    """The part of the canvas that lies in the picture."""
     pixels: Image
     """The source picture over the grid's region, continued beyond its borders."""
+    source: Image
+    """Likewise over the canvas."""
+    fine: FinePicture
+    """The same, to be read between its pixels, which are counted from the grid's corner."""
+    head: Head | None
+    """None where the head is to stay still."""
+    eyes: tuple[Eye, ...]
+    """Those that can be shut; none where they are to stay open."""
     mouth: MouthFrame
     """In pixels of the region."""
     edges: LipEdges
@@ -79,36 +101,59 @@ class Portrait:
     """(rows, columns, 2) of the grid's nodes in the mouth's frame."""
     area: MouthArea
     textures: LipTextures
+    fringe: Floats
+    """(FRINGE_POINTS,) how far hair hangs below the upper lip's edge, in half mouths."""
+    blur: float
+    """Sigma of the Gaussian that the face looks blurred by, in pixels."""
     interior: Interior
 
 
-def build_portrait(frame: Frame, face: Face) -> Portrait:
-    """Prepare a face for rendering."""
+def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrait:
+    """Prepare a face for rendering.
+
+    Args:
+        frame: The picture.
+        face: In it.
+        lively: Whether head and eyes move too.
+    """
     landmarks = face.landmarks
     head, mouth = head_frame(landmarks), mouth_frame(landmarks)
     edges = lip_edges(frame, landmarks, mouth)
-    outline = _outline(landmarks[list(_OVAL), :2], head, mouth)
-    grid = _grid(outline)
+    outline = _outline(landmarks[list(OVAL), :2], head, mouth)
+    grid = _grid(outline, _MARGIN * head.face_width if lively else 0.0)
     reach = _reach(grid, outline)
     controls = face_controls(landmarks, head, mouth, edges)
     solved = [solve_fields(grid, reach, side) for side in (controls.upper, controls.lower)]
     longest = np.maximum(np.abs(solved).max(axis=(0, 2, 3, 4)), 0.1)
     upper, lower = (_held(fields, longest, grid, frame) for fields in solved)
-    pixels = _region(frame, grid)
+    _reinforce_closing(upper, lower, grid, mouth, edges)
+    moving = build_head(frame, landmarks, head, grid) if lively else None
+    canvas = moving.grid if moving else grid
+    source = _region(frame, canvas)
+    top, left = grid.y - canvas.y, grid.x - canvas.x
+    pixels = np.ascontiguousarray(source[top : top + grid.height, left : left + grid.width])
+    fine = FinePicture(source, (-left, -top))
     local = MouthFrame(
         mouth.origin - np.array([grid.x, grid.y], np.float32), mouth.axis_u, mouth.half_mouth
     )
+    hair = fringe(frame, landmarks, mouth, edges)
+    looks = _looks(frame, landmarks, head, mouth)
     lowest = float(edges.lower.max()) + _lowest_drop(lower, grid, mouth, edges)
     area = _mouth_area(grid, local, float(edges.upper.min()), lowest)
     return Portrait(
         grid=grid,
+        canvas=canvas,
         box=Box(
-            max(grid.x, 0),
-            max(grid.y, 0),
-            min(grid.x + grid.width, frame.shape[1]),
-            min(grid.y + grid.height, frame.shape[0]),
+            max(canvas.x, 0),
+            max(canvas.y, 0),
+            min(canvas.x + canvas.width, frame.shape[1]),
+            min(canvas.y + canvas.height, frame.shape[0]),
         ),
         pixels=pixels,
+        source=source,
+        fine=fine,
+        head=moving,
+        eyes=build_eyes(source, landmarks, canvas) if lively else (),
         mouth=local,
         edges=edges,
         widest_gap=WIDEST_GAP * movement_unit(head),
@@ -118,16 +163,21 @@ def build_portrait(frame: Frame, face: Face) -> Portrait:
         lower_edge_moves=_edge_moves(lower, grid, mouth, edges.lower),
         node_uv=mouth.local(grid.pixels()),
         area=area,
-        textures=lip_textures(pixels, local, edges),
-        interior=build_interior(
-            pixels,
-            landmarks[:, :2] - np.array([grid.x, grid.y], np.float32),
-            local,
-            edges,
-            movement_unit(head),
-            area.u,
-            area.v,
-        ),
+        textures=lip_textures(pixels, fine, local, edges, _around(area, grid), float(hair.max())),
+        fringe=hair,
+        blur=looks.texture.blur,
+        interior=build_interior(pixels, local, edges, looks, area.u, area.v),
+    )
+
+
+def _looks(frame: Frame, landmarks: Floats, head: HeadFrame, mouth: MouthFrame) -> Looks:
+    points = landmarks[:, :2]
+    return Looks(
+        mouth_colours(frame, points),
+        photo_texture(frame, points),
+        float(mouth.local(points[[13, 14]])[:, 0].mean()),
+        movement_unit(head),
+        grown_teeth(landmarks),
     )
 
 
@@ -143,9 +193,10 @@ def _outline(oval: Floats, head: HeadFrame, mouth: MouthFrame) -> Floats:
     return np.asarray(cv2.convexHull(mouth.pixels(local)).reshape(-1, 2), np.float32)
 
 
-def _grid(outline: Floats) -> Grid:
+def _grid(outline: Floats, margin: float) -> Grid:
     low, high = outline.min(axis=0), outline.max(axis=0)
     cell = max(1, math.ceil(float((high - low).max()) / GRID_CELLS))
+    low, high = low - margin, high + margin
     corner = np.floor(low).astype(int) - 2 * cell
     columns, rows = (np.ceil((high - corner) / cell).astype(int) + 2).tolist()
     return Grid(int(corner[0]), int(corner[1]), cell, columns, rows)
@@ -185,11 +236,36 @@ def _held(fields: Floats, longest: Floats, grid: Grid, frame: Frame) -> Floats:
     return held
 
 
+def _reinforce_closing(
+    upper: Floats, lower: Floats, grid: Grid, mouth: MouthFrame, edges: LipEdges
+) -> None:
+    """Let lips that are apart meet although the picture's border holds the chin."""
+    if edges.closed:
+        return
+    moves = _edge_moves(upper, grid, mouth, edges.upper)
+    moves -= _edge_moves(lower, grid, mouth, edges.lower)
+    reached = float(moves[Basis.CLOSE, MIDDLE, 1].mean())
+    missing = min((edges.gap + OVERLAP) / max(reached, 0.01), _MOST_REINFORCED)
+    for fields in (upper, lower):
+        fields[Basis.CLOSE] *= max(missing, 1.0)
+
+
 def _region(frame: Frame, grid: Grid) -> Image:
     height, width = frame.shape[:2]
-    columns = np.clip(np.arange(grid.x, grid.x + grid.width), 0, width - 1)
-    rows = np.clip(np.arange(grid.y, grid.y + grid.height), 0, height - 1)
-    return np.ascontiguousarray(frame[rows[:, None], columns[None, :]])
+    x1, y1 = (min(max(first, 0), size - 1) for first, size in ((grid.x, width), (grid.y, height)))
+    x2, y2 = (
+        max(min(grid.x + grid.width, width), x1 + 1),
+        max(min(grid.y + grid.height, height), y1 + 1),
+    )
+    region = cv2.copyMakeBorder(
+        frame[y1:y2, x1:x2],
+        y1 - grid.y,
+        grid.y + grid.height - y2,
+        x1 - grid.x,
+        grid.x + grid.width - x2,
+        cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(region, np.uint8)
 
 
 def _edge_moves(fields: Floats, grid: Grid, mouth: MouthFrame, edge: Floats) -> Floats:
@@ -211,7 +287,12 @@ def _lowest_drop(lower: Floats, grid: Grid, mouth: MouthFrame, edges: LipEdges) 
 
 def _mouth_area(grid: Grid, mouth: MouthFrame, highest: float, lowest: float) -> MouthArea:
     corners = np.array(
-        [(u, v) for u in (-1.55, 1.55) for v in (highest - 0.6, lowest + 0.6)], np.float32
+        [
+            (u, v)
+            for u in (-_AREA_SIDE, _AREA_SIDE)
+            for v in (highest - _AREA_UP, lowest + _AREA_DOWN)
+        ],
+        np.float32,
     )
     points = mouth.pixels(corners) / grid.cell
     size = np.array([grid.columns, grid.rows])
@@ -227,3 +308,16 @@ def _mouth_area(grid: Grid, mouth: MouthFrame, highest: float, lowest: float) ->
         int(low[1]), int(low[0]), rows, columns,
         np.ascontiguousarray(local[..., 0]), np.ascontiguousarray(local[..., 1]),
     )  # fmt: skip
+
+
+def _around(area: MouthArea, grid: Grid) -> Box:
+    """The mouth area in pixels of the region, with a margin for what moves into it."""
+    x, y = area.first_column * grid.cell, area.first_row * grid.cell
+    width, height = area.columns * grid.cell, area.rows * grid.cell
+    margin = height // 6
+    return Box(
+        max(x - margin, 0),
+        max(y - margin, 0),
+        min(x + width + margin, grid.width),
+        min(y + height + margin, grid.height),
+    )

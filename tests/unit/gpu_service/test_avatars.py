@@ -195,4 +195,4 @@ def test_a_portraits_avatar_is_measured_as_it_is() -> None:
     options, engine = LipSyncOptions(), FacewarpEngine()
     track = track_faces(source, output_fps(source, options), options, no_progress)
     avatar = engine.prepare(track, options, no_progress)
-    assert 600_000 < num_bytes(avatar, engine) < 1_000_000
+    assert 2_000_000 < num_bytes(avatar, engine) < 4_000_000

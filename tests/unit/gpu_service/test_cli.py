@@ -24,7 +24,7 @@ def test_render_writes_a_video_and_says_what_happened(
     tmp_path: Path, speech: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.mp4"
-    option = ["--option", "max_height=384", "--option", "seed=3"]
+    option = ["--option", "max_height=384", "--option", "bbox_shift=3"]
     assert main(["render", PORTRAIT, speech, "-o", str(output), *option]) == 0
     with av.open(output) as video:
         assert video.streams.video[0].frames == 10
@@ -32,7 +32,7 @@ def test_render_writes_a_video_and_says_what_happened(
     said = capsys.readouterr().out
     for stage in ("decode", "track", "prepare", "render", "encode", "real time", "facewarp"):
         assert stage in said
-    assert "does not use: seed" in said
+    assert "does not use: bbox_shift" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "speech.wav"]
 
 

@@ -1,19 +1,43 @@
 """The engine's own edges; what every engine must do is in the contract suite."""
 
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 import pytest
 
 from contracts.errors import FaceKindUnsupported, NoFaceFound
 from contracts.lipsync import LipSyncOptions
-from gpu_service.data import FaceTrack, SpeechChunk, no_progress
-from gpu_service.engines.facewarp.engine import FacewarpEngine
+from gpu_service.compose import compose
+from gpu_service.data import (
+    SPEECH_RATE,
+    FacePatch,
+    FaceTrack,
+    Frame,
+    Samples,
+    SpeechChunk,
+    no_progress,
+)
+from gpu_service.engines.facewarp.engine import FacewarpAvatar, FacewarpEngine
+from gpu_service.faces.detect import find_face
 from gpu_service.faces.track import track_faces
-from tests.media import Film, Photo, babble, portrait
+from tests.media import Counted, Film, Photo, babble, portrait, silence
 
 FPS = Fraction(25)
 OPTIONS = LipSyncOptions()
+
+
+def prepared(options: LipSyncOptions) -> FacewarpAvatar:
+    track = track_faces(Photo(portrait()), FPS, options, no_progress)
+    return FacewarpEngine().prepare(track, options, no_progress)
+
+
+def patches_of(options: LipSyncOptions, speech: Samples) -> list[FacePatch]:
+    return list(FacewarpEngine().render(prepared(options), [SpeechChunk(speech)], options))
+
+
+def composed(patch: FacePatch) -> Frame:
+    return compose(portrait(), patch)
 
 
 def test_a_photo_speaks_at_the_tracks_own_rate() -> None:
@@ -24,6 +48,48 @@ def test_a_photo_speaks_at_the_tracks_own_rate() -> None:
     assert [patch.frame_index for patch in patches] == list(range(30))
     assert len({patch.box for patch in patches}) == 1
     assert any(np.any(patch.pixels != patches[0].pixels) for patch in patches)
+
+
+def test_still_moves_the_mouth_and_nothing_else() -> None:
+    still = patches_of(LipSyncOptions(motion="still"), babble(2.0))
+    natural = patches_of(LipSyncOptions(), babble(2.0))
+    assert still[0].box.width < natural[0].box.width
+    eyes = round(float(find_face(portrait()).landmarks[[145, 374], 1].max()))
+    for patch in still:
+        np.testing.assert_array_equal(composed(patch)[:eyes], portrait()[:eyes])
+    assert np.any(still[20].pixels != still[0].pixels)
+    other_seed = patches_of(LipSyncOptions(motion="still", seed=7), babble(2.0))
+    for patch, other in zip(still, other_seed, strict=True):
+        np.testing.assert_array_equal(patch.pixels, other.pixels)
+
+
+def test_the_seed_decides_how_the_head_moves() -> None:
+    speech = babble(2.0)
+    once, again = (patches_of(LipSyncOptions(seed=1), speech) for _ in range(2))
+    other = patches_of(LipSyncOptions(seed=2), speech)
+    for first, second in zip(once, again, strict=True):
+        np.testing.assert_array_equal(first.pixels, second.pixels)
+    assert np.any(once[40].pixels != other[40].pixels)
+
+
+def test_a_lively_video_starts_with_the_photos_own_head() -> None:
+    natural = patches_of(LipSyncOptions(), silence(1.0))
+    still = patches_of(LipSyncOptions(motion="still"), silence(1.0))
+    for patches in (natural, still):
+        shown = composed(patches[0])
+        eyes = find_face(portrait()).box
+        np.testing.assert_array_equal(
+            shown[: eyes.y1 + eyes.height // 3], portrait()[: eyes.y1 + eyes.height // 3]
+        )
+
+
+def test_silence_gives_idle_frames_for_as_long_as_it_lasts() -> None:
+    engine = FacewarpEngine()
+    heard = Counted(SpeechChunk(silence(0.1)) for _ in range(10**6))
+    patches = engine.render(prepared(LipSyncOptions()), heard, LipSyncOptions())
+    shown = list(islice(patches, 100))
+    assert heard.num_samples <= (3.96 + engine.info.look_ahead_seconds + 0.1) * SPEECH_RATE
+    assert np.any(shown[99].pixels != shown[60].pixels)
 
 
 def test_a_video_is_refused() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Frame
+from gpu_service.engines.facewarp.geometry import MIDDLE
 from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import REST, MouthShape
@@ -108,13 +109,16 @@ def test_a_shape_gives_the_same_pixels_whatever_came_before(frame: Frame) -> Non
 
 
 def test_a_slow_opening_has_no_jump(frame: Frame) -> None:
+    """Seen on the mouth alone, where it would show."""
     _, renderer = prepared(frame)
+    lips = find_face(frame).landmarks[[61, 291, 0, 17], :2]
+    (left, top), (right, bottom) = lips.min(axis=0).astype(int), lips.max(axis=0).astype(int) + 8
     frames = [
-        renderer.render(MouthShape(float(part), 0.0, 0.0, 0.0, 0.0)).astype(np.float32)
+        drawn(frame, renderer, MouthShape(float(part), 0.0, 0.0, 0.0, 0.0))[top:bottom, left:right]
         for part in np.linspace(0, 1, 41)
     ]
-    steps = [np.abs(after - before).mean() for before, after in pairwise(frames)]
-    assert max(steps) < 2 * float(np.median(steps))
+    steps = [np.abs(after.astype(int) - before).mean() for before, after in pairwise(frames)]
+    assert max(steps) < 1.5 * float(np.median(steps))
 
 
 def test_the_photos_own_teeth_are_shown_and_stay_with_the_skull() -> None:
@@ -185,3 +189,45 @@ def test_closed_lips_open_onto_teeth_and_a_dark_mouth() -> None:
     column = wide[y - 2 : y + 14, x - 2 : x + 3].mean(axis=(1, 2))
     assert column.max() > 130
     assert column.min() < 90
+
+
+def test_an_f_shows_the_upper_teeth_on_the_lower_lip() -> None:
+    frame = scaled(closed_portrait(), 2.0)
+    _, renderer = prepared(frame)
+    landmarks = find_face(frame).landmarks
+    x, y = landmarks[[13, 14], :2].mean(axis=0).round().astype(int).tolist()
+    part = slice(y - 12, y + 13), slice(x - 8, x + 9)
+
+    def palest(shape: MouthShape) -> float:
+        """How red the least red row between nose and chin is: teeth are not, lips and skin are."""
+        pixels = drawn(frame, renderer, shape)[part].astype(float).mean(axis=1)
+        return float(((pixels[:, 2] - pixels[:, 1]) / pixels[:, 2]).min())
+
+    bite = MouthShape(0.05, 0.0, 0.0, 0.0, 1.0)
+    assert palest(bite) < 0.75 * palest(MouthShape(0.05, 0.0, 0.0, 0.0, 0.0))
+    assert opening(drawn(frame, renderer, bite)) < 0.35 * opening(drawn(frame, renderer, OPEN))
+
+
+def test_lips_that_press_grow_thin() -> None:
+    frame = scaled(closed_portrait(), 2.0)
+    _, renderer = prepared(frame)
+
+    def thickness(shape: MouthShape) -> float:
+        landmarks = find_face(drawn(frame, renderer, shape)).landmarks
+        return float(landmarks[17, 1] - landmarks[0, 1])
+
+    assert thickness(MouthShape(0.0, 0.0, 0.0, 1.0, 0.0)) < 0.95 * thickness(REST)
+
+
+def test_a_mouth_that_is_wide_open_in_the_photo_shuts_also_where_the_border_holds_the_chin() -> (
+    None
+):
+    frame = scaled(closed_portrait(), 2.0)
+    agape = drawn(frame, prepared(frame)[1], OPEN)
+    below_chin = round(float(find_face(agape).landmarks[152, 1])) + 4
+    for picture in (agape, agape[:below_chin].copy()):
+        built, renderer = prepared(picture)
+        assert built.edges.gap > 0.5
+        coeffs = renderer.coeffs(REST)
+        moves = np.tensordot(coeffs, built.lower_edge_moves - built.upper_edge_moves, 1)
+        assert built.edges.gap + moves[MIDDLE, 1].mean() < 0.01
