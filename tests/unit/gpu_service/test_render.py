@@ -343,7 +343,7 @@ def test_an_encoder_that_fails_stops_the_other_stages(monkeypatch: pytest.Monkey
     engine = MarkingEngine()
     failure = OSError("the disk is full")
 
-    def write(encoder: Encoder, pixels: Frame) -> list[Fragment]:
+    def write(encoder: Encoder, pixels: Frame, changed: Box | None) -> list[Fragment]:
         raise failure
 
     monkeypatch.setattr(Encoder, "write", write)
@@ -378,14 +378,55 @@ def test_the_engine_does_not_run_away_from_the_encoder(monkeypatch: pytest.Monke
     ahead: list[int] = []
     write = Encoder.write
 
-    def slow_write(encoder: Encoder, pixels: Frame) -> list[Fragment]:
+    def slow_write(encoder: Encoder, pixels: Frame, changed: Box | None) -> list[Fragment]:
         ahead.append(len(engine.iterated_in) - len(ahead))
-        return write(encoder, pixels)
+        return write(encoder, pixels, changed)
 
     monkeypatch.setattr(Encoder, "write", slow_write)
     Road(engine, 8.0)
     assert len(ahead) == 200
     assert max(ahead) <= PATCHES_AHEAD + 2
+
+
+class WanderingEngine(CountingEngine):
+    """Draws noise of every size all over the picture, some of it translucent, and often nothing."""
+
+    def render(
+        self, avatar: Fraction, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        chance = np.random.default_rng(0)
+        for patch in super().render(avatar, speech, options):
+            x1, y1 = (int(edge) for edge in chance.integers(0, 300, 2))
+            width, height = (int(side) for side in chance.integers(1, 84, 2))
+            pixels = chance.integers(0, 256, (height, width, 3), np.uint8)
+            alpha = chance.integers(0, 256, (height, width), np.uint8)
+            if patch.frame_index % 7 > 2:
+                box = Box(x1, y1, x1 + width, y1 + height)
+                is_opaque = chance.random() < 0.5
+                yield FacePatch(patch.frame_index, box, pixels, None if is_opaque else alpha)
+
+
+@pytest.mark.parametrize("kind", ["photo", "video"])
+def test_what_is_known_to_have_changed_saves_work_and_changes_no_bit_of_the_video(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face = PORTRAIT if kind == "photo" else FILM
+    road = Road(WanderingEngine(), 2.0, face=face)
+    areas: list[int] = []
+    write = Encoder.write
+
+    def write_all(encoder: Encoder, pixels: Frame, changed: Box | None) -> list[Fragment]:
+        areas.append(pixels[..., 0].size if changed is None else changed.width * changed.height)
+        return write(encoder, pixels.copy())
+
+    monkeypatch.setattr(Encoder, "write", write_all)
+    assert Road(WanderingEngine(), 2.0, face=face).data == road.data
+    assert len(areas) == 50
+    if kind == "photo":
+        assert sum(area == 384 * 384 for area in areas) == 1
+        assert 0 in areas
+    else:
+        assert set(areas) == {384 * 384}
 
 
 FILM = filmed([portrait()] * 6 + [np.full_like(portrait(), 128)] * 4)
