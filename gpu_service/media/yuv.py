@@ -47,12 +47,14 @@ class YuvConverter:
         Returns:
             A picture that holds until the next call, which may write into it.
         """
-        if self._converted is None or changed is None:
+        height, width = pixels.shape[:2]
+        box = _aligned(changed, width, height) if changed else Box(0, 0, width, height)
+        if self._converted is None or box == (0, 0, width, height):
             self._converted = _reformat(self._of_frames, pixels)
             self._planes = []
-        elif changed.width and changed.height:
+        elif box.width and box.height:
             self._planes = self._planes or [_array(plane) for plane in self._converted.planes]
-            self._convert_box(pixels, _aligned(changed, pixels.shape[1], pixels.shape[0]))
+            self._convert_box(pixels, box)
         return self._converted
 
     def _convert_box(self, pixels: Frame, box: Box) -> None:
@@ -83,6 +85,8 @@ def _array(plane: VideoPlane) -> NDArray[np.uint8]:
 
 def _aligned(box: Box, width: int, height: int) -> Box:
     """The box of whole blocks around it, which end with the frame and are as large as it allows."""
+    if not (box.width and box.height):
+        return box
     x1, x2 = _blocks(box.x1, box.x2, width)
     y1, y2 = _blocks(box.y1, box.y2, height)
     return Box(x1, y1, x2, y2)
