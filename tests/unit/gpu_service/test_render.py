@@ -2,6 +2,7 @@
 
 import io
 import threading
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -388,6 +389,22 @@ def test_the_engine_does_not_run_away_from_the_encoder(monkeypatch: pytest.Monke
     assert max(ahead) <= PATCHES_AHEAD + 2
 
 
+def test_a_longer_clip_holds_no_more_pictures() -> None:
+    def peak(seconds: float) -> int:
+        speech = wav(tone(seconds, 16_000), 16_000)
+        tracemalloc.start()
+        try:
+            request = RenderRequest(PORTRAIT, speech, OPTIONS)
+            render(request, MarkingEngine(), lambda _record, _payload: None)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    short, long = peak(1.0), peak(9.0)
+    sound = 8 * 16_000 * 8  # at most: its samples of 16 bits, and of 32 as the engine hears them
+    assert long - short < sound + 2 * 384 * 384 * 3
+
+
 class WanderingEngine(CountingEngine):
     """Draws noise of every size all over the picture, some of it translucent, and often nothing."""
 
@@ -406,12 +423,14 @@ class WanderingEngine(CountingEngine):
                 yield FacePatch(patch.frame_index, box, pixels, None if is_opaque else alpha)
 
 
-@pytest.mark.parametrize("kind", ["photo", "video"])
+@pytest.mark.parametrize(
+    ("kind", "file"), [("photo", None), ("photo", "video.mp4"), ("video", None)]
+)
 def test_what_is_known_to_have_changed_saves_work_and_changes_no_bit_of_the_video(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    face = PORTRAIT if kind == "photo" else FILM
-    road = Road(WanderingEngine(), 2.0, face=face)
+    face, path = PORTRAIT if kind == "photo" else FILM, tmp_path / file if file else None
+    road = Road(WanderingEngine(), 2.0, face=face, file=path)
     areas: list[int] = []
     write = Encoder.write
 
@@ -420,7 +439,7 @@ def test_what_is_known_to_have_changed_saves_work_and_changes_no_bit_of_the_vide
         return write(encoder, pixels.copy())
 
     monkeypatch.setattr(Encoder, "write", write_all)
-    assert Road(WanderingEngine(), 2.0, face=face).data == road.data
+    assert Road(WanderingEngine(), 2.0, face=face, file=path).data == road.data
     assert len(areas) == 50
     if kind == "photo":
         assert sum(area == 384 * 384 for area in areas) == 1
