@@ -23,14 +23,14 @@ QUALITY: Final = "19"
 
 # Heads move a few pixels a frame, which the small diamond finds as well as the hexagon does: a
 # tenth of x264's time less, for at most 0.6 % more bytes.
-_SEARCH: Final = {"x264-params": "me=dia:merange=4"}
+SEARCH: Final = {"x264-params": "me=dia:merange=4"}
 # Motion of whole macroblocks only takes another fifth of the time away and costs 4 to 9 % of the
 # bytes. Keyframes that are far better than the frames between them, which inherit from them, save
 # as many where there is neither look-ahead nor B-frames, and a still background changes less at
 # each of them. Of seven clips of talking faces, this makes files within 5 % of the plain preset's
 # at 19, in 0.70 to 0.86 of the time; six are as close to their frames or closer, by up to 0.6 dB of
-# PSNR, and the grainiest is 0.2 dB less close.
-_WITHOUT_DELAY: Final = {
+# PSNR, and the grainiest is 0.2 dB less close. benchmarks/encoder.py measures it.
+WITHOUT_DELAY: Final = {
     "crf": "19.5",
     "tune": "zerolatency",
     "x264-params": "me=dia:merange=4:partitions=i8x8,i4x4:ipratio=1.8:aq-strength=0.9",
@@ -160,9 +160,9 @@ class Encoder:
 
     def _add_video(self, width: int, height: int) -> VideoStream:
         # Slices for each core cost 0.5 % of the bytes on two cores and 2 to 5 % on eight.
-        options = {"preset": "veryfast", "crf": QUALITY, **_SEARCH}
+        options = {"preset": "veryfast", "crf": QUALITY, **SEARCH}
         if self._sink:
-            options |= _WITHOUT_DELAY
+            options |= WITHOUT_DELAY
         stream = self._container.add_stream("libx264", rate=self._fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         codec = stream.codec_context
