@@ -28,8 +28,8 @@ SEARCH: Final = {"x264-params": "me=dia:merange=4"}
 # bytes. Keyframes that are far better than the frames between them, which inherit from them, save
 # as many where there is neither look-ahead nor B-frames, and a still background changes less at
 # each of them. Of seven clips of talking faces, this makes files within 5 % of the plain preset's
-# at 19, in 0.70 to 0.86 of the time; six are as close to their frames or closer, by up to 0.6 dB of
-# PSNR, and the grainiest is 0.2 dB less close. benchmarks/encoder.py measures it.
+# at 19, in 0.70 to 0.86 of the time: four are closer to their frames, by 0.2 to 0.6 dB of PSNR, two
+# as close, and the grainiest is 0.2 dB less close. benchmarks/encoder.py measures it.
 WITHOUT_DELAY: Final = {
     "crf": "19.5",
     "tune": "zerolatency",
