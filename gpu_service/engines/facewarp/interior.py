@@ -81,7 +81,9 @@ class Interior:
         shade = 0.45 + 0.55 * _ramp(below / 0.09)
         # Little light falls through lips that hardly part, and what does has their colour.
         shade *= 0.55 + 0.45 * _ramp((above + below) / 0.14)
-        # What teeth lose of the light they keep as the mouth's own dark; grey teeth look painted.
+        # What teeth lose of the light they keep as the mouth's own dark, and the light that reaches
+        # them there is red; grey teeth look painted.
+        tint = 1.2 * (1 - light) * (1 - self.glow / max(float(self.glow.max()), 1.0))
         behind = (1 - lower[3]) * floor * (1 - upper[3]) + 1.5 * (1 - teeth) * upper[3]
         depth *= 1 - upper[3]
         planes = []
@@ -89,7 +91,7 @@ class Interior:
         for channel in range(3):
             plane = behind * self.cavity[channel]
             plane += lower[channel] * depth
-            plane += upper[channel] * teeth
+            plane += upper[channel] * teeth * np.float32(1 - tint[channel])
             plane -= self.glow[channel]
             plane *= shade
             plane += self.glow[channel]

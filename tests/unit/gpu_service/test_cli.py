@@ -24,7 +24,7 @@ def test_render_writes_a_video_and_says_what_happened(
     tmp_path: Path, speech: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.mp4"
-    option = ["--option", "max_height=384", "--option", "pads=0,5,0,0"]
+    option = ["--option", "max_height=384", "--option", "bbox_shift=3"]
     assert main(["render", PORTRAIT, speech, "-o", str(output), *option]) == 0
     with av.open(output) as video:
         assert video.streams.video[0].frames == 10
@@ -32,7 +32,7 @@ def test_render_writes_a_video_and_says_what_happened(
     said = capsys.readouterr().out
     for stage in ("decode", "track", "prepare", "render", "encode", "real time", "facewarp"):
         assert stage in said
-    assert "does not use: pads" in said
+    assert "does not use: bbox_shift" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "speech.wav"]
 
 
@@ -41,7 +41,7 @@ def test_render_writes_a_video_and_says_what_happened(
     [
         (b"no picture", [], "neither a picture"),
         (saved(picture(300, 300), "PNG"), [], "no face"),
-        (media_file("mp4", video="libx264"), [], "no frame of the video shows a face"),
+        (media_file("mp4", video="libx264"), [], "does not animate a video"),
         (None, ["--engine", "dream"], "no engine 'dream'"),
         (None, ["--option", "fps=2"], "fps"),
         (None, ["--option", "colour=red"], "colour"),
