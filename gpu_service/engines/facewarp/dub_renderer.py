@@ -11,14 +11,13 @@ from gpu_service.data import Box, Frame, Image
 from gpu_service.engines.facewarp.dub_lips import NO_MAP, DubLips
 from gpu_service.engines.facewarp.dub_motion import Motion, Place
 from gpu_service.engines.facewarp.geometry import Floats
+from gpu_service.engines.facewarp.inverse import inverse
 from gpu_service.engines.facewarp.lip_profile import LipProfile
 from gpu_service.engines.facewarp.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import MouthShape
 
-_FIXED_POINTS = 6
-"""Rounds in which the inverse of a field settles to a fraction of a pixel."""
 _FEATHER = 0.28
 """How wide the border is, in half mouths, over which what is painted goes over into the frame."""
 
@@ -104,13 +103,13 @@ class DubRenderer:
         return drawn
 
     def _inverse(self, field: Floats) -> Floats:
-        """Where each node comes from, relative to it, in pixels: x = y - field(x), iterated."""
-        cell = self._portrait.grid.cell
-        in_cells = field / cell
-        source: Floats = self._nodes - in_cells
-        for _ in range(_FIXED_POINTS):
-            source = self._nodes - cv2.remap(in_cells, source, NO_MAP, cv2.INTER_LINEAR)
-        return np.asarray((source - self._nodes) * cell, np.float32)
+        """Where each node comes from, relative to it, in pixels."""
+        area, cell = self._portrait.area, np.float32(self._portrait.grid.cell)
+        steep = (
+            slice(area.first_row, area.first_row + area.rows),
+            slice(area.first_column, area.first_column + area.columns),
+        )
+        return np.asarray((inverse(field / cell, self._nodes, steep) - self._nodes) * cell)
 
     def _warped(self, frame: Frame, place: Place, offsets: Floats) -> Drawn | None:
         """The frame over all that may move; None where that lies outside the frame.
