@@ -11,16 +11,13 @@ from gpu_service.engines.facewarp.eyes import TURNED, Eye
 from gpu_service.engines.facewarp.fields import Grid
 from gpu_service.engines.facewarp.fine_picture import FinePicture, moved
 from gpu_service.engines.facewarp.geometry import MIDDLE, Floats
+from gpu_service.engines.facewarp.inverse import inverse
 from gpu_service.engines.facewarp.lip_profile import LipProfile
 from gpu_service.engines.facewarp.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO, Pose
 from gpu_service.engines.facewarp.shape import MouthShape
 
-_NO_MAP = np.empty((0, 0), np.float32)
-"""cv2.remap takes both coordinates in its first map."""
-_FIXED_POINTS = 6
-"""Rounds in which the inverse of a field settles to a fraction of a pixel."""
 _CLOSED_UNTIL = 0.25
 """The opening up to which lips that touch in the source are still drawn together."""
 _BITING = 0.18
@@ -150,9 +147,12 @@ class Renderer:
         cell = self._portrait.grid.cell
         in_cells = field / np.float32(cell)
         still = self._nodes if head is None else self._nodes + head / np.float32(cell)
-        source = still if head is not None else self._nodes - in_cells
-        for _ in range(_FIXED_POINTS):
-            source = still - cv2.remap(in_cells, source, _NO_MAP, cv2.INTER_LINEAR)
+        area = self._portrait.area
+        steep = (
+            slice(area.first_row, area.first_row + area.rows),
+            slice(area.first_column, area.first_column + area.columns),
+        )
+        source = inverse(in_cells, still, steep)
         return np.asarray((source - self._nodes) * cell, np.float32)
 
     def _pull(self, image: Image, offsets: Floats, spots: Floats) -> None:
