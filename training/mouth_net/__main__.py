@@ -1,6 +1,6 @@
 """Makes speech with known phonemes, trains the network on it, and writes its weights.
 
-    python -m training.mouth_net [--cache FOLDER] [--output FILE] [--minutes 160] [--steps 6000]
+    python -m training.mouth_net [--cache FOLDER] [--output FILE] [--minutes 110] [--steps 3600]
 
 Needs torch (requirements/dev.txt), some 2 GB of disk for the cache and an hour of one core. Speech
 comes from espeak-ng, which is installed with the backend, and from the voices of flite and festival
@@ -26,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cache", type=Path, default=Path(".cache/mouth_net"))
     parser.add_argument("--output", type=Path, default=WEIGHTS_PATH)
-    parser.add_argument("--minutes", type=float, default=160.0, help="of speech by all voices")
-    parser.add_argument("--examples", type=int, default=12_000, help="of six seconds, made of it")
-    parser.add_argument("--steps", type=int, default=6000, help="of training")
+    parser.add_argument("--minutes", type=float, default=110.0, help="of speech by all voices")
+    parser.add_argument("--examples", type=int, default=7500, help="of six seconds, made of it")
+    parser.add_argument("--steps", type=int, default=3600, help="of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, help="stop training after so many, evenly cooled")
     options = parser.parse_args(arguments)

@@ -24,10 +24,11 @@ LEAD_SECONDS: Final = 0.04
 _STEP_SECONDS: Final = STEP_ROWS * HOP / SPEECH_RATE
 _OPEN, _WIDTH, _ROUND, _CLOSURE, _FV, _SPEAKS = range(6)
 # A closure that is heard with this certainty is shown in full, one below the other not at all.
-_NO_CLOSURE, _FULL_CLOSURE = 0.1, 0.5
-_NO_FV, _FULL_FV = 0.15, 0.6
+_NO_CLOSURE, _FULL_CLOSURE = 0.15, 0.6
+_NO_FV, _FULL_FV = 0.15, 0.5
 _QUIET, _SPEAKING = 0.5, 0.9
-_LIVELY: Final = 1.15
+_SPEAKS_STEPS: Final = 4
+_LIVELY: Final = 1.25
 _TEETH_OPEN: Final = 0.1
 
 
@@ -60,16 +61,21 @@ class NetShapes:
         """The shape at a time whose look-ahead was heard; times must not go back."""
         place = seconds / _STEP_SECONDS + DELAY_STEPS
         before = math.floor(place)
-        self._forget(math.floor(place - self._frame_steps))
+        self._forget(math.floor(place - max(self._frame_steps, _SPEAKS_STEPS)))
         share = place - before
         now = (1 - share) * self._step(before) + share * self._step(before + 1)
-        speaks = _ramp(now[_SPEAKS], _QUIET, _SPEAKING)
+        speaks = (1 - share) * self._speaks(before) + share * self._speaks(before + 1)
         closure = _ramp(self._strongest(_CLOSURE, place, now), _NO_CLOSURE, _FULL_CLOSURE) * speaks
         fv = _ramp(self._strongest(_FV, place, now), _NO_FV, _FULL_FV) * speaks
         opening = min(_LIVELY * float(now[_OPEN]), 1.0) * speaks
         opening += (min(opening, _TEETH_OPEN) - opening) * fv
         width, rounding = float(now[_WIDTH]) * speaks, float(now[_ROUND]) * speaks
         return MouthShape(opening * (1 - closure), width, rounding, closure, fv)
+
+    def _speaks(self, index: int) -> float:
+        """Whether somebody speaks, of late: speech that is cut off shuts the mouth not at once."""
+        sure = (self._step(index - i)[_SPEAKS] for i in range(_SPEAKS_STEPS))
+        return sum(_ramp(value, _QUIET, _SPEAKING) for value in sure) / _SPEAKS_STEPS
 
     def _strongest(self, channel: int, place: float, now: Array) -> float:
         """What the channel reaches within the frame's own time, where frames are long."""

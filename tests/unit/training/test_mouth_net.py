@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
 
+from backend.speech.espeak_voice import espeak
 from contracts.marks import PhonemeMark
 from gpu_service.audio.speech_mel import NUM_BANDS
 from gpu_service.audio.visemes import gestures
@@ -146,6 +149,30 @@ def test_training_learns_and_gives_the_same_weights_again(tmp_path: Path) -> Non
     rows = features[0, :BLOCK_STEPS].astype(np.float32).reshape(-1, NUM_BANDS)
     said = MouthNet(weights).hear(rows)
     assert said[:, 3].min() > said[:, 4].max() + 0.1
+
+
+def heard_as(text: str) -> NDArray[np.float64]:
+    """What the shipped network hears in espeak-ng's English; one row a frame."""
+    library = espeak()
+    sound, _ = library.speak(text, library.languages()["en-gb"].identifier)
+    samples = resample_poly(np.frombuffer(sound, np.int16) / 32768, 320, 441)
+    chunk = SpeechChunk(samples.astype(np.float32))
+    return np.array(list(mouth_shapes([chunk], Fraction(25))))
+
+
+def test_lips_meet_at_p_b_and_m_and_not_at_other_stops() -> None:
+    pressed = heard_as("Mama papa, baby poppy, my bob bumped a pump.")
+    free = heard_as("Take a duck to the ticket, ten tidy kids dig, go kick it.")
+    assert (pressed[:, 3] > 0.8).mean() > 0.15
+    assert (pressed[:, 3] > 0.8).mean() > 3 * (free[:, 3] > 0.8).mean()
+    assert pressed[pressed[:, 3] > 0.8, 0].max() < 0.2
+
+
+def test_the_lip_is_tucked_at_f_and_v_rather_than_elsewhere() -> None:
+    tucked = heard_as("Five foxes have very few favourite coffees, Vivian, for ever and ever.")
+    free = heard_as("The lady sang a song to the goat, and the cat ran to the door.")
+    assert tucked[:, 4].mean() > 3 * free[:, 4].mean()
+    assert tucked[:, 4].max() > 0.7
 
 
 @pytest.mark.parametrize("language", HELD_OUT_LANGUAGES)
