@@ -90,7 +90,9 @@ def scores(folder: Path) -> dict[str, dict[str, object]]:
             for key in figures["rules"]
         }
         num_closures = len(closures(smoothed(truth["open"])))
-        found[name] = {
+        # Clips may be called after whom they show.
+        number = 1 + sum(clip["class"] == kind for clip in found.values())
+        found[f"{kind} {number}"] = {
             "class": kind,
             "closures": num_closures,
             **figures,

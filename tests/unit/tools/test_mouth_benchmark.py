@@ -57,7 +57,7 @@ def test_clips_are_scored_from_their_folder(tmp_path: Path) -> None:
     output = tmp_path / "found.json"
     assert main([str(tmp_path), "-o", str(output), "--cache", str(tmp_path)]) == 0
     found = json.loads(output.read_text(encoding="utf-8"))
-    clip = found["clips"]["clip"]
+    clip = found["clips"]["core 1"]
     assert set(clip["network"]) == {"r", "r_motion", "closure_f1", "r_width"}
     assert found["mean"]["core"]["rules"] == clip["rules"]
     assert found["times_real_time_on_one_core"] > 0
