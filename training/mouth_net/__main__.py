@@ -2,7 +2,7 @@
 
     python -m training.mouth_net [--cache FOLDER] [--output FILE] [--minutes 110] [--steps 3600]
 
-Needs torch (requirements/dev.txt), 0.9 GB for the cache and half an hour of one core. Speech
+Needs torch and requirements/dev.txt, 0.9 GB for the cache and half an hour of one core. Speech
 comes from espeak-ng, which is installed with the backend, and from the voices of flite and festival
 that are found; README.md beside this file names them. The same voices, seeds and libraries give the
 same weights.

@@ -3,11 +3,9 @@
 """What teaches the network: the voices' marks, the sounds that are no speech, and the network."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
@@ -18,15 +16,10 @@ from gpu_service.audio.visemes import gestures
 from gpu_service.data import SpeechChunk
 from gpu_service.engines.facewarp.mouth import mouth_shapes
 from gpu_service.engines.facewarp.mouth_net import (
-    BLOCK_STEPS,
-    NUM_OUTPUTS,
     STEP_ROWS,
-    MouthNet,
-    load_weights,
 )
 from gpu_service.engines.facewarp.net_shapes import DELAY_STEPS, LEAD_SECONDS
 from tests.media import marks_of, vowel
-from training.mouth_net.data import Data, Set
 from training.mouth_net.examples import (
     NUM_STEPS,
     NUM_TARGETS,
@@ -35,11 +28,9 @@ from training.mouth_net.examples import (
     plain_example,
     spoken,
 )
-from training.mouth_net.network import MouthNetwork
 from training.mouth_net.phones import PHONES
 from training.mouth_net.sounds import NO_SPEECH
 from training.mouth_net.texts import SENTENCES, Writer
-from training.mouth_net.train import train, write
 from training.mouth_net.voices import HELD_OUT_LANGUAGES, Clip, espeak_clips
 
 INPUTS = STEP_ROWS * NUM_BANDS
@@ -114,41 +105,6 @@ def test_louder_syllables_open_wider() -> None:
     )
     assert loud[:25].max() == pytest.approx(soft[:25].max(), abs=0.05)
     assert soft[30:].max() < 0.8 * loud[30:].max()
-
-
-def test_the_network_in_numpy_is_the_one_that_was_trained(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    net = MouthNetwork()
-    with torch.no_grad():
-        for weights in net.parameters():
-            weights.copy_(weights.half().float())
-    write(net, tmp_path / "net.npz")
-    blocks = np.random.default_rng(0).standard_normal((20, BLOCK_STEPS * STEP_ROWS, NUM_BANDS))
-    numpy_net = MouthNet(load_weights(tmp_path / "net.npz"))
-    said = np.concatenate([numpy_net.hear(block.astype(np.float32)) for block in blocks])
-    with torch.no_grad():
-        heard = torch.from_numpy(blocks.reshape(1, -1, INPUTS)).float()
-        outputs = net(heard)[0]
-    expected = torch.sigmoid(outputs)
-    expected[:, 1] = torch.tanh(outputs[:, 1])
-    np.testing.assert_allclose(said, expected.numpy(), atol=1e-5)
-
-
-def test_training_learns_and_gives_the_same_weights_again(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    features = random.standard_normal((40, 20, INPUTS)).astype(np.float16)
-    targets = np.repeat(random.random((40, 1, NUM_OUTPUTS)), 20, axis=1).astype(np.float16)
-    judges = Set(features, targets.copy())
-    targets[..., 3], targets[..., 4] = 1, 0
-    data = Data(Set(features, targets), judges, judges, ())
-    first, again = tmp_path / "first.npz", tmp_path / "again.npz"
-    for path in (first, again):
-        train(data, path, num_steps=60, seed=3, seconds=None)
-    weights, repeated = load_weights(first), load_weights(again)
-    assert all(np.array_equal(weights[name], repeated[name]) for name in weights)
-    rows = features[0, :BLOCK_STEPS].astype(np.float32).reshape(-1, NUM_BANDS)
-    said = MouthNet(weights).hear(rows)
-    assert said[:, 3].min() > said[:, 4].max() + 0.1
 
 
 def heard_as(text: str) -> NDArray[np.float64]:
