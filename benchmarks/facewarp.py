@@ -246,7 +246,8 @@ def made(face: bytes, speech: bytes, motion: str) -> Taken:
         "first_fragment_seconds": seen[0] - started,
         "first_fragment_seconds_after_prepare": seen[0] - engine.prepared,
     }
-    parts = {"draw": engine.draw_seconds, "compose and encode": cpu - engine.draw_seconds}
+    # On several cores, OpenCV draws with threads of its own, which are among the others.
+    parts = {"drawing thread": engine.draw_seconds, "other threads": cpu - engine.draw_seconds}
     return Taken(wall, cpu, parts, once, engine.boxes, num_bytes)
 
 
