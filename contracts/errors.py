@@ -140,7 +140,10 @@ class NoFaceFound(InvalidInput):
 
     code = "NO_FACE_FOUND"
     title = "No face was found"
-    default_hint = "Use a picture of one face from the front, both eyes and the mouth visible."
+    default_hint = (
+        "Use a picture of one face from the front, both eyes and the mouth visible: upright, well "
+        "lit, and cropped to head and shoulders."
+    )
 
 
 class FaceTooSmall(NoFaceFound):

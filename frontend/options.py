@@ -63,6 +63,20 @@ OPTIONS: Final = (
         wrong="Write largest, a number such as 0, or a point such as 320,180.",
     ),
     Option(
+        "motion",
+        "What moves",
+        "A head that moves sways and nods with the voice, and blinks.",
+        {"natural": "Head, eyes and mouth", "still": "The mouth only"},
+        kind="photo",
+    ),
+    Option(
+        "seed",
+        "Which motion of the head",
+        "Another number moves the head otherwise; the same number repeats it.",
+        wrong="Write a whole number from 0 on, such as 7.",
+        kind="photo",
+    ),
+    Option(
         "paste",
         "How the mouth is put in",
         "Pasting the whole box shows its edges; it is meant for comparisons.",
@@ -108,5 +122,5 @@ OPTIONS: Final = (
 """In the order of the form."""
 
 NAMES: Final = tuple(option.name for option in OPTIONS)
-OF_SOME_ENGINES: Final = frozenset({"checkpoint", "paste", "pads", "detector"})
+OF_SOME_ENGINES: Final = frozenset({"checkpoint", "motion", "seed", "paste", "pads", "detector"})
 """Those that only the engines use which say so in `EngineInfo.options`."""

@@ -11,7 +11,7 @@ from functools import cached_property
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from contracts.errors import EngineUnavailable, FaceKindUnsupported
 from contracts.lipsync import (
@@ -24,8 +24,8 @@ from contracts.lipsync import (
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
 from gpu_service.avatars import AvatarKey, Avatars, Prepared
-from gpu_service.compose import compose
-from gpu_service.data import FacePatch, FaceSource, Frame, Progress
+from gpu_service.compose import Canvas
+from gpu_service.data import Box, FacePatch, FaceSource, Frame, Progress
 from gpu_service.engines.base import Engine
 from gpu_service.engines.registry import engines_for
 from gpu_service.faces.detectors import BoxDetector, Detectors
@@ -247,23 +247,33 @@ def _detector(
     return detectors.s3fd()
 
 
+class _Shown(NamedTuple):
+    """One output frame."""
+
+    pixels: Frame
+    """Until the next frame is made."""
+    changed: Box | None
+    """Where it may differ from the one before; None for everywhere."""
+    is_drawn: bool
+    """Whether the engine drew on it."""
+
+
 def _compose(
     patches: Iterator[FacePatch], frames: Iterable[Frame], clock: _Clock
-) -> Iterator[tuple[Frame, bool]]:
-    """Each output frame, and whether the engine drew on it."""
+) -> Iterator[_Shown]:
+    canvas = Canvas()
     patch = next(patches, None)
     for index, frame in enumerate(frames):
-        if patch is None or patch.frame_index != index:
-            yield frame, False
-            continue
+        is_drawn = patch is not None and patch.frame_index == index
         with clock.stage("compose"):
-            composed = compose(frame, patch)
-        yield composed, True
-        patch = next(patches, None)
+            pixels, changed = canvas.show(frame, patch if is_drawn else None)
+        yield _Shown(pixels, changed, is_drawn)
+        if is_drawn:
+            patch = next(patches, None)
 
 
 def _write(
-    frames: Iterator[tuple[Frame, bool]],
+    frames: Iterator[_Shown],
     timeline: Timeline,
     encoder: Encoder,
     clock: _Clock,
@@ -273,11 +283,11 @@ def _write(
     untouched = []
     seqs = count()
     frames_a_report = max(1, round(PROGRESS_SECONDS * timeline.fps))
-    for index, (frame, drawn) in enumerate(frames):
-        if not drawn:
+    for index, frame in enumerate(frames):
+        if not frame.is_drawn:
             untouched.append(index)
         with clock.stage("encode"):
-            fragments = encoder.write(frame)
+            fragments = encoder.write(frame.pixels, frame.changed)
         _emit_fragments(fragments, seqs, emit)
         if (index + 1) % frames_a_report == 0:
             done = float((index + 1) / timeline.fps)

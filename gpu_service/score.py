@@ -1,7 +1,6 @@
 """How well the mouth of any video follows its sound."""
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import islice
 from typing import Final
@@ -19,6 +18,7 @@ from contracts.errors import (
 )
 from contracts.limits import MAX_SPEECH_SECONDS
 from gpu_service.audio.mel import wav2lip_mel
+from gpu_service.audio.sound_rules import heard_mouth
 from gpu_service.correlation import Fit, Track, best_fit
 from gpu_service.data import (
     SPEECH_RATE,
@@ -27,11 +27,9 @@ from gpu_service.data import (
     Frame,
     Progress,
     Samples,
-    SpeechChunk,
     no_progress,
     num_frames,
 )
-from gpu_service.engines.facewarp.mouth import mouth_shapes
 from gpu_service.engines.wav2lip.boxes import face_box
 from gpu_service.engines.wav2lip.preprocess import crop_face
 from gpu_service.engines.wav2lip.syncnet import SYNCNET_FPS, SyncNetMeter, SyncNetScore, Towers
@@ -73,7 +71,6 @@ IN_TIME_MS: Final = 120.0
 _HEARD_CLOSURE: Final = 0.5
 _HEARD_OPENING: Final = 0.05
 _HEARD_SILENCE: Final = 0.03
-_PIECE: Final = SPEECH_RATE // 10
 
 
 class SyncScore(BaseModel):
@@ -148,11 +145,11 @@ def score_video(
             hint=f"Score a video of {LOWEST_FPS} frames a second or more, better 25.",
         )
     samples = _samples(video, speech)
-    heard = np.array(list(mouth_shapes(_pieces(samples), fps)), np.float64)
+    heard = heard_mouth(samples, fps)
     meter = SyncNetMeter(towers, wav2lip_mel(samples)) if towers else None
-    seen = _watch(source, fps, len(heard), meter, progress)
-    heard = heard[: len(seen)]
-    return _score(heard[:, 0], heard[:, 3], seen, fps, meter.finish() if meter else None)
+    seen = _watch(source, fps, len(heard.open), meter, progress)
+    opening, closure = heard.open[: len(seen)], heard.closure[: len(seen)]
+    return _score(opening, closure, seen, fps, meter.finish() if meter else None)
 
 
 def _open_video(video: bytes) -> FaceSource:
@@ -184,11 +181,6 @@ def _samples(video: bytes, speech: bytes | None) -> Samples:
 
 def _mono(data: bytes) -> Samples:
     return np.concatenate([chunk.samples for chunk in speech_chunks(decode_sound(data))])
-
-
-def _pieces(samples: Samples) -> Iterator[SpeechChunk]:
-    for start in range(0, len(samples), _PIECE):
-        yield SpeechChunk(samples[start : start + _PIECE])
 
 
 def _watch(

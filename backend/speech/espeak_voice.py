@@ -27,13 +27,15 @@ _AUDIO_OUTPUT_SYNCHRONOUS = 2  # with RETRIEVAL (1), another thread calls back a
 _PHONEME_EVENTS, _PHONEMES_AS_IPA, _DONT_EXIT = 0x0001, 0x0002, 0x8000
 _CHARS_UTF8 = 1
 _EVENT_END, _EVENT_PHONEME = 0, 7
-_RATE = 1
+_RATE, _PITCH = 1, 3
 _OK = 0
 
 _MUTE = frozenset({"fo", "kaa", "xex"})
 """Languages that the packaged library lists and has no dictionary for."""
 _MAX_DATA_PATH = 120
 """espeak-ng 1.52 overruns a buffer, and ends the process, from about 160 characters on."""
+_PITCH_OF_VOICE = 50
+"""The voice's own, in the middle of 0 to 100."""
 _LOCK = threading.Lock()
 """The library has one voice and one callback for the whole process."""
 
@@ -110,7 +112,9 @@ class _Language(NamedTuple):
     """For the library, which does not find every voice by its tag."""
 
 
-class _Library:
+class Library:
+    """espeak-ng itself; one thread at a time."""
+
     def __init__(self) -> None:
         self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
         self._lib.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
@@ -148,14 +152,21 @@ class _Library:
             i += 1
         return languages
 
-    def speak(self, sentence: str, voice_name: str) -> tuple[bytes, list[tuple[int, str]]]:
+    def speak(
+        self,
+        sentence: str,
+        voice_name: str,
+        words_per_minute: int = WORDS_PER_MINUTE,
+        pitch: int = _PITCH_OF_VOICE,
+    ) -> tuple[bytes, list[tuple[int, str]]]:
         """Samples, and phonemes with the sample at which each begins."""
         take = _Take()
         callback = _Callback(take)
         text = sentence.encode()
         if self._lib.espeak_SetVoiceByName(voice_name.encode()) != _OK:
             raise SpeechFailed(f"espeak-ng has no voice {voice_name}")
-        self._lib.espeak_SetParameter(_RATE, WORDS_PER_MINUTE, 0)
+        self._lib.espeak_SetParameter(_RATE, words_per_minute, 0)
+        self._lib.espeak_SetParameter(_PITCH, pitch, 0)
         self._lib.espeak_SetSynthCallback(callback)
         # Without the SSML and phoneme flags, <tags> and [[phonemes]] are text like any other.
         status = self._lib.espeak_Synth(text, len(text) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
@@ -165,8 +176,9 @@ class _Library:
 
 
 @cache
-def _library() -> _Library:
-    return _Library()
+def espeak() -> Library:
+    """The process's own."""
+    return Library()
 
 
 def _data_path(data: Path) -> Path:
@@ -183,7 +195,7 @@ class EspeakVoices:
 
     def __init__(self) -> None:
         with _LOCK:
-            self._languages = _library().languages()
+            self._languages = espeak().languages()
         self.voices: Sequence[Voice] = tuple(
             Voice(
                 id=f"espeak:{tag}{suffix}",
@@ -203,7 +215,7 @@ class EspeakVoices:
         if voice.id.endswith(FEMALE_SUFFIX):
             name += f"+{FEMALE_VARIANT}"
         with _LOCK:
-            library = _library()
+            library = espeak()
             sound, phonemes = library.speak(sentence, name)
             rate = library.sample_rate
         samples = np.frombuffer(sound, np.int16)

@@ -1,4 +1,4 @@
-"""Band levels and formants of speech, a row every 10 ms, the same however the speech is cut."""
+"""Band levels and first formant of speech, a row every 10 ms, the same however it is cut."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -27,9 +27,7 @@ HISS: Final = 7
 """Column: share of the energy above 150 Hz that lies above 2.5 kHz, in [0, 1]."""
 F1: Final = 8
 """Column: first formant, in Hz."""
-F2: Final = 9
-"""Column: second formant, in Hz."""
-NUM_COLUMNS: Final = 10
+NUM_COLUMNS: Final = 9
 
 _FFT: Final = 512
 _BIN_HZ: Final = SPEECH_RATE / _FFT
@@ -49,7 +47,6 @@ _PRE_EMPHASIS: Final = np.abs(1 - 0.95 * np.exp(-1j * np.pi * _LPC_HZ / 4000)) *
 _LAG_WINDOW: Final = np.exp(-0.5 * (2 * np.pi * 60 * np.arange(_LPC_ORDER + 1) / 8000) ** 2)
 _TOEPLITZ: Final = np.abs(np.subtract.outer(np.arange(_LPC_ORDER), np.arange(_LPC_ORDER)))
 _F1_BINS: Final = slice(int(220 / _BIN_HZ), int(1050 / _BIN_HZ))
-_F2_BINS: Final = slice(int(900 / _BIN_HZ), int(2800 / _BIN_HZ))
 
 
 class SpeechFeatures:
@@ -86,26 +83,21 @@ def _block(samples: Samples) -> Rows:
     rows[:, BANDS] = 10 * np.log10(bands)
     rows[:, LEVEL] = 10 * np.log10(bands[:, :5].sum(axis=1))
     rows[:, HISS] = bands[:, 4:].sum(axis=1) / bands.sum(axis=1)
-    rows[:, F1], rows[:, F2] = _formants(power[:, :_LPC_BINS])
+    rows[:, F1] = _first_formant(power[:, :_LPC_BINS])
     return rows
 
 
-def _formants(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """First and second formant of each row, in Hz.
+def _first_formant(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """First formant of each row, in Hz.
 
     Linear prediction on the band below 4 kHz alone (Makhoul, "Spectral linear prediction", 1975),
-    then the centre of the model's peaks in each formant's range: a centre does not jump when the
+    then the centre of the model's peaks in the formant's range: a centre does not jump when the
     first and second peak change places.
     """
     correlation = np.fft.irfft(power * _PRE_EMPHASIS, axis=1)[:, : _LPC_ORDER + 1] * _LAG_WINDOW
     correlation[:, 0] = correlation[:, 0] * 1.0001 + _SILENCE_POWER
     predictor = np.linalg.solve(correlation[:, _TOEPLITZ], correlation[:, 1:, None])[:, :, 0]
     whitener = np.concatenate((np.ones((len(power), 1)), -predictor), axis=1)
-    envelope = np.abs(np.fft.rfft(whitener, 2 * (_LPC_BINS - 1))) ** -4
-    return _centre(envelope, _F1_BINS), _centre(envelope, _F2_BINS)
-
-
-def _centre(envelope: NDArray[np.float64], bins: slice) -> NDArray[np.float64]:
-    weight = envelope[:, bins]
-    centre: NDArray[np.float64] = (weight * _LPC_HZ[bins]).sum(axis=1) / weight.sum(axis=1)
+    weight = np.abs(np.fft.rfft(whitener, 2 * (_LPC_BINS - 1)))[:, _F1_BINS] ** -4
+    centre: NDArray[np.float64] = (weight * _LPC_HZ[_F1_BINS]).sum(axis=1) / weight.sum(axis=1)
     return centre

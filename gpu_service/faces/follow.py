@@ -4,11 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from contracts.errors import FaceTooSmall, NoFaceFound
+from contracts.errors import NoFaceFound
 from contracts.limits import MIN_FACE_PX
 from gpu_service.data import Face, Frame
 from gpu_service.faces.detect import choose, face_width, follow, misfit, search
 from gpu_service.faces.likeness import Likeness
+from gpu_service.faces.refusals import too_small
 from gpu_service.faces.scenes import Change, Scenes
 
 REACH = 1.5
@@ -68,10 +69,7 @@ class Follower:
         if face is None:
             face = self._search(frame)
         if face is not None and round(face_width(face.landmarks)) < MIN_FACE_PX:
-            self.failure = FaceTooSmall(
-                f"the face is {face_width(face.landmarks):.0f} pixels wide in the video; "
-                f"{MIN_FACE_PX} are needed to animate it"
-            )
+            self.failure = too_small(face_width(face.landmarks), frame, self._scale)
             face = None
         if face is None:
             self._lost += 1
@@ -101,7 +99,7 @@ class Follower:
         for faces in search(frame):
             if not count_all and self._pick(frame, faces):
                 break
-            # A thorough search costs a third of a second, so not every empty frame gets one.
+            # A thorough search costs half a second, so not every empty frame gets one.
             if self._lost % self._patience:
                 break
         face = self._pick(frame, faces)

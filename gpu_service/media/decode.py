@@ -31,7 +31,7 @@ from gpu_service.data import (
     SpeechChunk,
 )
 from gpu_service.media.container import frames_of, has_video, open_media
-from gpu_service.media.picture import decode_picture, output_size, resized
+from gpu_service.media.picture import decode_picture, output_size, reduced
 from gpu_service.media.video import open_video
 
 MAX_SOUND_RATE: Final = 48_000
@@ -92,7 +92,7 @@ def decode_face(data: bytes, max_height: int) -> FaceSource:
     if kind == "picture":
         pixels = decode_picture(data)
         width, height = output_size(pixels.shape[1], pixels.shape[0], max_height)
-        return Photo(resized(pixels, width, height), width / pixels.shape[1])
+        return Photo(reduced(pixels, width, height), width / pixels.shape[1])
     if kind == "heic":
         raise UnsupportedMedia(
             "HEIC pictures can't be read here", hint="Save the picture as JPEG and send that."

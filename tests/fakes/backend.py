@@ -47,6 +47,7 @@ FACEWARP = EngineStatus(
         streaming=True,
         look_ahead_seconds=0.3,
         licence="Apache-2.0",
+        options=("motion", "seed"),
     ),
     ready=True,
 )

@@ -8,12 +8,12 @@ from typing import Final
 
 from gpu_service.data import SPEECH_RATE, SpeechChunk, num_frames
 from gpu_service.engines.facewarp.mark_shapes import MarkShapes
+from gpu_service.engines.facewarp.net_shapes import NetShapes
 from gpu_service.engines.facewarp.shape import MouthShape
-from gpu_service.engines.facewarp.sound_shapes import SoundShapes
 
 __all__ = ["LOOK_AHEAD_SECONDS", "MouthShape", "mouth_shapes", "write_mouth_track"]
 
-LOOK_AHEAD_SECONDS: Final = Fraction(1, 4)
+LOOK_AHEAD_SECONDS: Final = Fraction(1, 5)
 """Speech that is taken beyond a frame's own time before its shape is given."""
 
 _TRACK_FPS: Final = Fraction(25)
@@ -29,17 +29,17 @@ def mouth_shapes(speech: Iterable[SpeechChunk], fps: Fraction) -> Iterator[Mouth
         speech: The pieces in order; the first decides whether the voice gives marks.
         fps: Frames per second.
     """
-    track: MarkShapes | SoundShapes | None = None
+    track: MarkShapes | NetShapes | None = None
     num_samples = index = 0
     for chunk in speech:
         if track is None:
-            track = SoundShapes() if chunk.marks is None else MarkShapes(fps)
+            track = NetShapes(fps) if chunk.marks is None else MarkShapes(fps)
         track.take(chunk)
         num_samples += len(chunk.samples)
         while (index / fps + LOOK_AHEAD_SECONDS) * SPEECH_RATE <= num_samples:
             yield track.shape(float(index / fps))
             index += 1
-    track = track or SoundShapes()
+    track = track or NetShapes(fps)
     track.finish()
     for late in range(index, num_frames(num_samples, fps)):
         yield track.shape(float(late / fps))

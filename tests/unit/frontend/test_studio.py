@@ -129,6 +129,10 @@ def test_options_are_told_by_text_which_engine_uses_them(
         field = re.search(rf'data-option="{name}".*?</p>', form, re.DOTALL)
         assert field
         assert "Used by wav2lip only." in field[0]
+    for name in ("motion", "seed"):
+        field = re.search(rf'data-option="{name}".*?</p>', form, re.DOTALL)
+        assert field
+        assert "Used by facewarp only." in field[0]
     assert set(re.findall(r'data-option="(\w+)"', form)) == set(NAMES)
     assert re.search(r'value="wav2lip_gan"\s+disabled>wav2lip_gan: sharper \(not installed\)', form)
     assert re.search(r'name="pads"[^>]* value="0,10,0,0"', form)
@@ -142,6 +146,8 @@ OPTIONS = {
     "max_height": "720",
     "length_mode": "bounce",
     "face": "320,180",
+    "motion": "still",
+    "seed": "7",
     "paste": "box",
     "pads": "0,20,-5,0",
     "detector": "s3fd",

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -11,11 +12,7 @@ import pytest
 
 from gpu_service.data import Frame, Sound
 from gpu_service.media.encode import Encoder, Fragment
-from tests.media import (
-    picture,
-    recorded,
-    tone,
-)
+from tests.media import picture, portrait, recorded, tone
 
 LABEL = "AI-generated video; face animated by counting 1"
 
@@ -93,6 +90,27 @@ def test_a_plain_colour_is_kept_within_two_levels(colour: tuple[int, int, int]) 
     with av.open(io.BytesIO(b"".join(part.data for part in parts))) as video:
         pixels = next(video.decode(video=0)).to_ndarray(format="bgr24")
     assert np.abs(pixels[8:-8, 8:-8].astype(int) - colour).max() <= 2
+
+
+def test_a_still_background_stays_close_and_changes_at_keyframes_only() -> None:
+    face, mouths = portrait(), np.random.default_rng(0)
+    pictures = []
+    for _ in range(60):
+        shown = face.copy()
+        shown[150:180, 200:250] = mouths.integers(0, 256, 3)
+        pictures.append(shown)
+    encoder = Encoder(
+        None, width=512, height=512, fps=Fraction(25), sound=recorded(tone(2.4), 48_000), label=""
+    )
+    data = b"".join(part.data for shown in pictures for part in encoder.write(shown))
+    data += b"".join(part.data for part in encoder.finish())
+    with av.open(io.BytesIO(data)) as video:
+        decoded = [frame.to_ndarray(format="bgr24")[:, 300:] for frame in video.decode(video=0)]
+    error = np.square(np.float32(decoded[40]) - face[:, 300:]).mean()
+    assert 10 * np.log10(255**2 / error) > 40
+    steps = [np.abs(np.float32(after) - before).mean() for before, after in pairwise(decoded[:50])]
+    assert np.mean(steps) < 0.04
+    assert np.abs(np.float32(decoded[50]) - decoded[49]).mean() < 1.2
 
 
 def test_the_label_says_what_made_it(encoded: bytes) -> None:

@@ -195,3 +195,19 @@ def test_fine_patterns_turn_grey_when_they_are_scaled_down() -> None:
     pixels = pixels_of(saved(Pillow.fromarray(checks.astype(np.uint8)), "PNG"), 128)
     assert abs(float(pixels.mean()) - 127.5) < 2
     assert float(pixels.std()) < 2
+
+
+def grating(period: float) -> Pillow.Image:
+    """Upright waves with a swing of 80 levels either way."""
+    waves = 127.5 + 80 * np.sin(2 * np.pi * np.arange(600) / period)
+    return Pillow.fromarray(np.tile(np.rint(waves).astype(np.uint8), (600, 1)))
+
+
+@pytest.mark.parametrize(("period", "kept"), [(5, (0.9, 1.1)), (2.2, (0.0, 0.1))])
+def test_a_photo_that_is_scaled_down_keeps_its_detail_and_shows_none_that_is_not_there(
+    period: float, kept: tuple[float, float]
+) -> None:
+    # Waves of 5 pixels become 3.5 long, which pixels can show; those of 2.2 become 1.5, which they
+    # can't, so that anything seen of them would be other waves.
+    inside = pixels_of(saved(grating(period), "PNG"), 420)[20:-20, 20:-20]
+    assert kept[0] <= float(inside.std()) / (80 / np.sqrt(2)) <= kept[1]

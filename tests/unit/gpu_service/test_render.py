@@ -2,6 +2,7 @@
 
 import io
 import threading
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -21,7 +22,7 @@ from contracts.errors import (
     SoundMissing,
     UndecodableMedia,
 )
-from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
+from contracts.lipsync import FrameRange, LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
 from gpu_service.avatars import Avatars
@@ -38,7 +39,7 @@ from gpu_service.engines.facewarp.engine import FacewarpEngine
 from gpu_service.media.encode import Encoder, Fragment
 from gpu_service.render import PATCHES_AHEAD, RenderRequest, render
 from gpu_service.timeline import Timeline, shown_frames
-from tests.fakes.engine import CountingEngine
+from tests.fakes.engine import CountingEngine, PhotoEngine
 from tests.media import SAMPLES, filmed, media_file, picture, portrait, saved, tone, wav
 
 PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()
@@ -87,18 +88,6 @@ class TrackedEngine(CountingEngine):
         for patch in super().render(avatar.fps, speech, options):
             if avatar.faces[avatar.shown(patch.frame_index)] is not None:
                 yield patch
-
-
-class PhotoEngine(CountingEngine):
-    info = EngineInfo(
-        name="photos-only",
-        title="Photos only",
-        version="1",
-        accepts=("photo",),
-        streaming=True,
-        look_ahead_seconds=0.1,
-        licence="Apache-2.0",
-    )
 
 
 class FailingEngine(CountingEngine):
@@ -261,8 +250,11 @@ def test_the_result_names_its_engine() -> None:
 
 def test_a_kind_of_face_that_the_engine_can_not_animate_is_refused_before_any_work() -> None:
     video = media_file("mp4", video="libx264")
-    with pytest.raises(FaceKindUnsupported):
+    with pytest.raises(
+        FaceKindUnsupported, match="photos-only does not animate a video"
+    ) as refused:
         Road(PhotoEngine(), face=video, speech=b"not even speech")
+    assert "facewarp, wav2lip" in refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -343,7 +335,7 @@ def test_an_encoder_that_fails_stops_the_other_stages(monkeypatch: pytest.Monkey
     engine = MarkingEngine()
     failure = OSError("the disk is full")
 
-    def write(encoder: Encoder, pixels: Frame) -> list[Fragment]:
+    def write(encoder: Encoder, pixels: Frame, changed: Box | None) -> list[Fragment]:
         raise failure
 
     monkeypatch.setattr(Encoder, "write", write)
@@ -378,14 +370,73 @@ def test_the_engine_does_not_run_away_from_the_encoder(monkeypatch: pytest.Monke
     ahead: list[int] = []
     write = Encoder.write
 
-    def slow_write(encoder: Encoder, pixels: Frame) -> list[Fragment]:
+    def slow_write(encoder: Encoder, pixels: Frame, changed: Box | None) -> list[Fragment]:
         ahead.append(len(engine.iterated_in) - len(ahead))
-        return write(encoder, pixels)
+        return write(encoder, pixels, changed)
 
     monkeypatch.setattr(Encoder, "write", slow_write)
     Road(engine, 8.0)
     assert len(ahead) == 200
     assert max(ahead) <= PATCHES_AHEAD + 2
+
+
+def test_a_longer_clip_holds_no_more_pictures() -> None:
+    def peak(seconds: float) -> int:
+        speech = wav(tone(seconds, 16_000), 16_000)
+        tracemalloc.start()
+        try:
+            request = RenderRequest(PORTRAIT, speech, OPTIONS)
+            render(request, MarkingEngine(), lambda _record, _payload: None)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    short, long = peak(1.0), peak(9.0)
+    sound = 8 * 16_000 * 8  # at most: its samples of 16 bits, and of 32 as the engine hears them
+    assert long - short < sound + 2 * 384 * 384 * 3
+
+
+class WanderingEngine(CountingEngine):
+    """Draws noise of every size all over the picture, some of it translucent, and often nothing."""
+
+    def render(
+        self, avatar: Fraction, speech: Iterable[SpeechChunk], options: LipSyncOptions
+    ) -> Iterator[FacePatch]:
+        chance = np.random.default_rng(0)
+        for patch in super().render(avatar, speech, options):
+            x1, y1 = (int(edge) for edge in chance.integers(0, 300, 2))
+            width, height = (int(side) for side in chance.integers(1, 84, 2))
+            pixels = chance.integers(0, 256, (height, width, 3), np.uint8)
+            alpha = chance.integers(0, 256, (height, width), np.uint8)
+            if patch.frame_index % 7 > 2:
+                box = Box(x1, y1, x1 + width, y1 + height)
+                is_opaque = chance.random() < 0.5
+                yield FacePatch(patch.frame_index, box, pixels, None if is_opaque else alpha)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"), [("photo", None), ("photo", "video.mp4"), ("video", None)]
+)
+def test_what_is_known_to_have_changed_saves_work_and_changes_no_bit_of_the_video(
+    kind: str, file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    face, path = PORTRAIT if kind == "photo" else FILM, tmp_path / file if file else None
+    road = Road(WanderingEngine(), 2.0, face=face, file=path)
+    areas: list[int] = []
+    write = Encoder.write
+
+    def write_all(encoder: Encoder, pixels: Frame, changed: Box | None) -> list[Fragment]:
+        areas.append(pixels[..., 0].size if changed is None else changed.width * changed.height)
+        return write(encoder, pixels.copy())
+
+    monkeypatch.setattr(Encoder, "write", write_all)
+    assert Road(WanderingEngine(), 2.0, face=face, file=path).data == road.data
+    assert len(areas) == 50
+    if kind == "photo":
+        assert sum(area == 384 * 384 for area in areas) == 1
+        assert 0 in areas
+    else:
+        assert set(areas) == {384 * 384}
 
 
 FILM = filmed([portrait()] * 6 + [np.full_like(portrait(), 128)] * 4)

@@ -12,7 +12,7 @@ from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Frame, no_progress
 from gpu_service.faces.detect import find_face
 from gpu_service.faces.track import face_warnings, track_faces
-from tests.media import Film, Photo, portrait, scaled
+from tests.media import Film, Photo, portrait, scaled, turned
 
 FPS = Fraction(25)
 EMPTY = np.full((512, 512, 3), 128, np.uint8)
@@ -64,6 +64,14 @@ def test_a_face_that_is_too_small_is_an_error_of_its_own() -> None:
         track_faces(Photo(scaled(portrait(), 0.4)), FPS, LipSyncOptions(), no_progress)
 
 
+def test_a_video_whose_face_only_scaling_down_makes_too_small_says_so() -> None:
+    film = Film(scaled(portrait(), 0.4))
+    film.scale = 0.5
+    with pytest.raises(FaceTooSmall, match="in the upload") as caught:
+        track_faces(film, FPS, LipSyncOptions(), no_progress)
+    assert "max_height" in caught.value.hint
+
+
 def test_what_hurts_the_picture_is_said() -> None:
     large = scaled(portrait(), 2.0)
     assert "dark" in warnings_of((large * 0.15).astype(np.uint8))
@@ -71,9 +79,24 @@ def test_what_hurts_the_picture_is_said() -> None:
     assert "small" in warnings_of(scaled(portrait(), 0.6))
 
 
+@pytest.mark.parametrize("share", [30, 50])
+def test_a_blur_is_said_of_faces_of_any_size(share: int) -> None:
+    for scale in (1.0, 4.0):
+        picture = scaled(portrait(), scale)
+        assert "blurred" not in warnings_of(picture)
+        blurred = cv2.GaussianBlur(picture, (0, 0), 92 * scale / share)
+        assert "blurred" in warnings_of(np.asarray(blurred, np.uint8))
+
+
+def test_a_face_that_lies_or_hangs_is_said_to() -> None:
+    for turns in (1, 2, 3):
+        assert "upright" in warnings_of(np.ascontiguousarray(np.rot90(portrait(), turns)))
+    assert "upright" not in warnings_of(turned(portrait(), 30))
+
+
 def test_a_face_turned_far_to_the_side_is_said() -> None:
     face = find_face(portrait())
     landmarks = face.landmarks.copy()
     landmarks[1, 0] -= 22
-    turned = dataclasses.replace(face, landmarks=landmarks)
-    assert "turned" in " ".join(face_warnings(portrait(), turned))
+    aside = dataclasses.replace(face, landmarks=landmarks)
+    assert "turned" in " ".join(face_warnings(portrait(), aside))

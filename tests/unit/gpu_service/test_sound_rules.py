@@ -6,18 +6,18 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from gpu_service.data import SPEECH_RATE, Samples, SpeechChunk
-from gpu_service.engines.facewarp.mouth import mouth_shapes
+from gpu_service.audio.sound_rules import heard_mouth
+from gpu_service.data import SPEECH_RATE, Samples
 from tests.media import babble, hiss, sample_speech, silence, vowel
 
-OPEN, WIDTH, ROUND, CLOSURE, FV = range(5)
+OPEN, CLOSURE = range(2)
 SECONDS = np.arange(4 * SPEECH_RATE) / SPEECH_RATE
 
 
 def track_of(*pieces: Samples) -> NDArray[np.float64]:
     """One row a frame, 25 frames a second."""
-    chunk = SpeechChunk(np.concatenate(pieces).astype(np.float32))
-    return np.array(list(mouth_shapes([chunk], Fraction(25))))
+    heard = heard_mouth(np.concatenate(pieces).astype(np.float32), Fraction(25))
+    return np.stack(heard, axis=1)
 
 
 def white(seed: int) -> NDArray[np.float64]:
@@ -114,8 +114,6 @@ def test_an_open_vowel_opens_wider_than_a_close_one() -> None:
     close, opened, rounded = track[17:21], track[27:31], track[37:41]
     assert opened[:, OPEN].mean() > 1.6 * close[:, OPEN].mean()
     assert opened[:, OPEN].mean() > 1.6 * rounded[:, OPEN].mean()
-    assert close[:, WIDTH].mean() > 0.3 > -0.2 > rounded[:, WIDTH].mean()
-    assert rounded[:, ROUND].mean() > 0.4 > 0.1 > close[:, ROUND].mean()
 
 
 def test_a_short_gap_between_vowels_presses_the_lips() -> None:
@@ -123,12 +121,3 @@ def test_a_short_gap_between_vowels_presses_the_lips() -> None:
     gap = track[19:24]
     assert gap[:, CLOSURE].max() > 0.5
     assert gap[:, OPEN].min() < 0.15
-
-
-def test_faint_hiss_between_vowels_tucks_the_lip_and_loud_hiss_does_not() -> None:
-    def tuck(level: float) -> float:
-        room = hiss(0.6, 0.0005, seed=1)
-        spoken = [babble(0.6), vowel("a", 0.2), hiss(0.12, level), vowel("a", 0.3)]
-        return float(track_of(room, *spoken)[35:39, FV].max())
-
-    assert tuck(0.012) > 0.3 > 0.1 > tuck(0.2)

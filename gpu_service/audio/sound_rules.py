@@ -1,8 +1,9 @@
-"""From the sound alone to mouth shapes: loudness times first formant, by rules and causally."""
+"""How far a sound asks the mouth to open, by rules: loudness times first formant, causally."""
 
 import math
 from collections import deque
-from typing import Final
+from fractions import Fraction
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from gpu_service.audio.speech_features import (
     BLOCK_ROWS,
     F1,
-    F2,
     HISS,
     HOP,
     LEVEL,
@@ -18,9 +18,8 @@ from gpu_service.audio.speech_features import (
     Rows,
     SpeechFeatures,
 )
-from gpu_service.data import SPEECH_RATE, SpeechChunk
-from gpu_service.engines.facewarp.shape import MouthShape
-from gpu_service.engines.facewarp.speech_level import AHEAD, CONTEXT, PAST, SpeechLevel
+from gpu_service.audio.speech_level import AHEAD, CONTEXT, PAST, SpeechLevel
+from gpu_service.data import SPEECH_RATE, Samples, num_frames
 
 _NOW: Final = slice(PAST, PAST + BLOCK_ROWS)
 _DUE: Final = np.arange(PAST, PAST + BLOCK_ROWS)[:, None]
@@ -37,24 +36,38 @@ _SMOOTH_ROWS: Final = 7.0
 _CONTACT_ROWS: Final = 4.0
 
 
-class SoundShapes:
-    """Mouth shapes of a speech that comes without marks."""
+class HeardMouth(NamedTuple):
+    """What a sound calls for, frame by frame."""
 
-    def __init__(self) -> None:
-        self._features = SpeechFeatures()
+    open: NDArray[np.float64]
+    """(num_frames,) in [0, 1]; closures and f/v have already pulled it down."""
+    closure: NDArray[np.float64]
+    """(num_frames,): how much it sounds like lips that meet for a moment, in [0, 1]."""
+
+
+def heard_mouth(samples: Samples, fps: Fraction) -> HeardMouth:
+    """What the speech calls for at each of its `num_frames(len(samples), fps)` frames."""
+    rules = _Rules(samples)
+    count = num_frames(len(samples), fps)
+    found = np.array([rules.at(float(index / fps)) for index in range(count)])
+    return HeardMouth(found[:, 0], found[:, 1])
+
+
+class _Rules:
+    """Openings and contacts of the lips, row by row and then at any time."""
+
+    def __init__(self, samples: Samples) -> None:
         self._context: Rows | None = None
         self._level = SpeechLevel()
         self._shapes: deque[NDArray[np.float64]] = deque()
         self._next_row = -AHEAD
-
-    def take(self, chunk: SpeechChunk) -> None:
-        """Hear the next piece of the speech."""
-        for rows in self._features.take(chunk.samples):
+        features = SpeechFeatures()
+        for rows in features.take(samples):
             self._hear(rows)
+        self._finish(features.finish())
 
-    def finish(self) -> None:
-        """The speech has ended: what follows is as quiet as its quietest moment of late."""
-        rows = self._features.finish()
+    def _finish(self, rows: Rows) -> None:
+        """What follows the speech is as quiet as its quietest moment of late."""
         context = rows if self._context is None else np.concatenate((self._context, rows))
         quiet = context[-1].copy()
         quiet[: LEVEL + 1] = context[-PAST:, : LEVEL + 1].min(axis=0)
@@ -62,8 +75,8 @@ class SoundShapes:
         for start in range(0, len(tail) - BLOCK_ROWS + 1, BLOCK_ROWS):
             self._hear(tail[start : start + BLOCK_ROWS])
 
-    def shape(self, seconds: float) -> MouthShape:
-        """The shape at a time whose look-ahead was heard; times must not go back."""
+    def at(self, seconds: float) -> tuple[float, float]:
+        """Opening and closure at a time; times must not go back."""
         centre = (seconds + _LEAD_SECONDS - _WINDOW_CENTRE_SECONDS) / _ROW_SECONDS
         first = math.ceil(centre - _SMOOTH_ROWS)
         oldest = self._next_row - len(self._shapes)
@@ -74,17 +87,16 @@ class SoundShapes:
         places = np.clip(rows - oldest, 0, len(self._shapes) - 1)
         track = np.stack([self._shapes[place] for place in places])
         offsets = np.asarray(rows - centre, np.float64)
-        opening, width, rounding = _smoothed(track[:, :3], offsets, _SMOOTH_ROWS)
-        closure, fv = _smoothed(track[:, 3:], offsets, _CONTACT_ROWS)
-        return MouthShape(opening * (1 - closure) * (1 - 0.7 * fv), width, rounding, closure, fv)
+        (opening,) = _smoothed(track[:, :1], offsets, _SMOOTH_ROWS)
+        closure, fv = _smoothed(track[:, 1:], offsets, _CONTACT_ROWS)
+        return opening * (1 - closure) * (1 - 0.7 * fv), closure
 
     def _hear(self, rows: Rows) -> None:
         if self._context is None:
             self._context = np.tile(rows[0], (CONTEXT, 1))
         self._context = np.concatenate((self._context[BLOCK_ROWS:], rows))
         gate, loudness = self._level.follow(self._context)
-        shapes = _shapes(self._context, gate, loudness)
-        for shape in shapes:
+        for shape in _shapes(self._context, gate, loudness):
             if self._next_row >= 0:
                 self._shapes.append(shape)
             self._next_row += 1
@@ -93,20 +105,16 @@ class SoundShapes:
 def _shapes(
     context: Rows, gate: NDArray[np.float64], loudness: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Shapes of the rows that are due, neither smoothed nor pulled down by contacts of the lips."""
+    """Opening, closure and f/v of the rows that are due, not yet smoothed nor pulled down."""
     now = context[_NOW]
     jaw = np.clip((now[:, F1] - 330.0) / 400.0, 0.0, 1.0)
     hiss = np.clip((now[:, HISS] - 0.15) / 0.5, 0.0, 1.0)
-    back = np.clip((1450.0 - now[:, F2]) / 450.0, 0.0, 1.0)
-    front = np.clip((now[:, F2] - 1500.0) / 600.0, 0.0, 1.0)
     speaking = gate * np.minimum(3.0 * loudness, 1.0)
     closure = _dips(context) * gate
     opening = gate * loudness * (0.4 + 0.6 * jaw) * (1.0 - 0.6 * hiss)
-    rounding = speaking * back * (1.0 - jaw) * (1.0 - hiss)
-    width = speaking * (0.7 * front * (1.0 - 0.5 * hiss) + 0.3 * hiss) - 0.6 * rounding
     faint = np.clip((0.75 - loudness) / 0.3, 0.0, 1.0)
     fv = speaking * np.clip(2.0 * hiss - 1.0, 0.0, 1.0) * faint
-    return np.stack((opening, width, rounding, closure, fv), axis=1)
+    return np.stack((opening, closure, fv), axis=1)
 
 
 def _smoothed(
