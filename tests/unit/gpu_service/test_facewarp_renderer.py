@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from contracts.errors import NoFaceFound
 from gpu_service.data import Frame
 from gpu_service.engines.facewarp.geometry import MIDDLE
 from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
@@ -156,6 +157,17 @@ def test_odd_pictures_render_within_their_frame(change) -> None:  # type: ignore
     assert 0 <= box.y1 < box.y2 <= frame.shape[0]
     for shape in SHAPES:
         assert renderer.render(shape).shape == (box.height, box.width, 3)
+
+
+@pytest.mark.parametrize("lively", [False, True])
+def test_a_face_whose_mouth_lies_beyond_the_border_is_refused(lively: bool) -> None:
+    """It would be animated, and nobody would see it."""
+    frame = scaled(portrait(), 2.0)
+    above_the_lips = round(float(find_face(frame).landmarks[2, 1]))
+    cut = frame[:above_the_lips].copy()
+    face = find_face(cut)
+    with pytest.raises(NoFaceFound, match="mouth"):
+        build_portrait(cut, face, lively=lively)
 
 
 def test_a_chin_that_the_border_cuts_off_is_not_drawn_out_in_streaks() -> None:
