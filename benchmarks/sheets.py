@@ -8,6 +8,7 @@ Without pictures it takes the one in samples/ and views made of it.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -81,9 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def named(paths: Sequence[Path]) -> Iterator[tuple[str, Frame]]:
-    """The pictures that are given, or the sample and views of it."""
+    """The pictures that are given, each with a name of its own, or the sample and views of it."""
+    times: Counter[str] = Counter()
     for path in paths:
-        yield path.stem, next(decode_face(path.read_bytes(), MAX_HEIGHT).frames())
+        try:
+            frame = next(decode_face(path.read_bytes(), MAX_HEIGHT).frames())
+        except LipSyncError as error:
+            print(f"{path.stem}: {error.detail}")
+            continue
+        times[path.stem] += 1
+        yield path.stem + (f"-{times[path.stem]}" if times[path.stem] > 1 else ""), frame
     if not paths:
         frame = portrait()
         yield "sample", frame
