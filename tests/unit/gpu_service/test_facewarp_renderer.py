@@ -109,17 +109,24 @@ def test_a_shape_gives_the_same_pixels_whatever_came_before(frame: Frame) -> Non
     np.testing.assert_array_equal(renderer.render(SHAPES[4]), first)
 
 
-def test_a_slow_opening_has_no_jump(frame: Frame) -> None:
+@pytest.mark.parametrize(
+    ("movement", "first", "steps"),
+    [("open", 0, 41), ("width", -1, 21), ("round", 0, 21), ("closure", 0, 21), ("fv", 0, 21)],
+)
+def test_a_slow_movement_has_no_jump(frame: Frame, movement: str, first: int, steps: int) -> None:
     """Seen on the mouth alone, where it would show."""
     _, renderer = prepared(frame)
     lips = find_face(frame).landmarks[[61, 291, 0, 17], :2]
     (left, top), (right, bottom) = lips.min(axis=0).astype(int), lips.max(axis=0).astype(int) + 8
+    half_open = MouthShape(0.3, 0.0, 0.0, 0.0, 0.0)
     frames = [
-        drawn(frame, renderer, MouthShape(float(part), 0.0, 0.0, 0.0, 0.0))[top:bottom, left:right]
-        for part in np.linspace(0, 1, 41)
+        drawn(frame, renderer, half_open._replace(**{movement: float(part)}))[
+            top:bottom, left:right
+        ]
+        for part in np.linspace(first, 1, steps)
     ]
-    steps = [np.abs(after.astype(int) - before).mean() for before, after in pairwise(frames)]
-    assert max(steps) < 1.5 * float(np.median(steps))
+    changes = [np.abs(after.astype(int) - before).mean() for before, after in pairwise(frames)]
+    assert max(changes) < 1.5 * float(np.median(changes))
 
 
 def test_the_photos_own_teeth_are_shown_and_stay_with_the_skull() -> None:
