@@ -38,7 +38,8 @@ MAX_HEIGHT: Final = 1080
 EVERY: Final = 3
 """Of the speech's frames, each so many-th is measured."""
 SPEECH_SECONDS: Final = 6
-SWEEP_STEPS: Final = 51
+SWEEP_STEPS: Final = 11
+FLICKER_STEPS: Final = 51
 SILENT_SECONDS: Final = 4.0
 CLOSURE: Final = MouthShape(0.0, 0.0, 0.0, 1.0, 0.0)
 BESIDE: Final = 0.25
@@ -136,12 +137,16 @@ def obedience(one: Subject) -> dict[str, float]:
     shapes = list(islice(mouth_shapes(speech, FPS), 0, int(frames), EVERY))
     found = [one.measured(one.drawn(shape)) for shape in shapes]
     opening, width, said = each(found, mouth_opening), each(found, mouth_width), np.array(shapes)
-    spread = np.linspace(-1, 1, 11)
+    opened, spread = np.linspace(0, 1, SWEEP_STEPS), np.linspace(-1, 1, SWEEP_STEPS)
+    gaps = [one.measured(one.drawn(MouthShape(float(o), 0.0, 0.0, 0.0, 0.0))) for o in opened]
     swept = [one.measured(one.drawn(MouthShape(0.2, float(w), 0.0, 0.0, 0.0))) for w in spread]
     return {
         "r_opening": correlation(said[:, 0], opening),
+        # In speech, rounding and closures narrow the opening too, and rounding and the jaw change
+        # the width, as they should.
+        "r_opening_alone": correlation(opened, each(gaps, mouth_opening)),
+        "r_opening_by_all": multiple_correlation(said, opening),
         "r_width": correlation(spread, each(swept, mouth_width)),
-        # In speech, spreading, rounding and the jaw all change the width at once.
         "r_width_in_speech": multiple_correlation(said[:, :3], width),
         "lost_frames": sum(m is None for m in found) / len(found),
         "widest_opening": float(np.fmax.reduce(opening) - np.fmin.reduce(opening)),
@@ -268,7 +273,7 @@ def detail(frame: Frame, where: NDArray[np.bool_]) -> float:
 def flicker(one: Subject) -> dict[str, float]:
     """Whether a shape is always drawn alike, and slow openings without a jerk."""
     first, _, again = one.drawn(HALF_OPEN), one.drawn(CLOSURE), one.drawn(HALF_OPEN)
-    steps = np.linspace(0, 1, SWEEP_STEPS)
+    steps = np.linspace(0, 1, FLICKER_STEPS)
     frames = [one.drawn(MouthShape(float(s), 0.0, 0.0, 0.0, 0.0)).astype(np.int16) for s in steps]
     changes = [np.abs(b - a).mean() for a, b in pairwise(frames)]
     return {
