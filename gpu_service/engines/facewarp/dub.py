@@ -37,7 +37,7 @@ def build_dub(track: FaceTrack, progress: Progress) -> Dub:
     """Prepare a video; one frame of it is decoded, however long it is.
 
     Raises:
-        NoFaceFound: No source frame shows a face, or the best one not its mouth.
+        NoFaceFound: No source frame shows a face.
     """
     if not any(track.faces):
         raise NoFaceFound("no face was found in the video")
