@@ -109,8 +109,8 @@ def photo_texture(pixels: Image, points: Floats) -> Texture:
 
 
 def _eye_white(smooth: Image, points: Floats) -> float:
-    """Luma of what is bright in the eyes, 0 where they are too small or out of the picture."""
-    lumas = [np.empty(0, np.float32)]
+    """Luma of what is bright in the eyes, 0 where they are too small to say."""
+    lumas = []
     for eye in _EYES:
         corners = points[list(eye)]
         if np.ptp(corners[:, 1]) < 5:
@@ -123,10 +123,10 @@ def _eye_white(smooth: Image, points: Floats) -> float:
             continue
         mask = np.zeros(part.shape[:2], np.uint8)
         cv2.fillConvexPoly(mask, np.rint(corners - (x, y)).astype(np.int32), 1)
-        lumas.append(part[mask > 0].astype(np.float32) @ BLUE_GREEN_RED)
-    # Of eyes beyond the border nothing is seen.
-    seen = np.concatenate(lumas)
-    return float(np.percentile(seen, 75)) if len(seen) else 0.0
+        # Nothing of an eye that the picture's border cuts off may lie in the part.
+        if mask.any():
+            lumas.append(part[mask > 0].astype(np.float32) @ BLUE_GREEN_RED)
+    return float(np.percentile(np.concatenate(lumas), 75)) if lumas else 0.0
 
 
 def _white(skin: Floats) -> Floats:

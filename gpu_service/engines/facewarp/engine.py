@@ -44,7 +44,7 @@ class FacewarpEngine:
         """Build the portrait of the face, and of a video also what moves in it.
 
         Raises:
-            NoFaceFound: The photo or the video shows no face, or no mouth.
+            NoFaceFound: The photo or the video shows no face with its mouth.
         """
         if track.source.kind == "video":
             return build_dub(track, progress)

@@ -8,17 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.errors import NoFaceFound
-from gpu_service.data import Box, Face, Frame, Image, Landmarks
+from gpu_service.data import Box, Face, Frame, Image
 from gpu_service.engines.facewarp.bases import OVERLAP, Basis, face_controls, movement_unit
 from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
 from gpu_service.engines.facewarp.eyes import Eye, build_eyes
 from gpu_service.engines.facewarp.fields import Grid, solve_fields
 from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import (
-    LOWER_INNER,
     MIDDLE,
     SEAM_U,
-    UPPER_INNER,
     Floats,
     HeadFrame,
     LipEdges,
@@ -133,11 +131,13 @@ def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrai
         lively: Whether head and eyes move too.
 
     Raises:
-        NoFaceFound: The mouth lies beyond the border of the picture.
+        NoFaceFound: The picture's border cuts off the mouth.
     """
     landmarks = face.landmarks
-    _require_mouth(frame, landmarks)
     head, mouth = head_frame(landmarks), mouth_frame(landmarks)
+    # Landmarks go on beyond the border where a part of the face is cut off.
+    if (mouth.origin < 0).any() or (mouth.origin >= frame.shape[1::-1]).any():
+        raise NoFaceFound("the picture's border cuts off the mouth")
     edges = lip_edges(frame, landmarks, mouth)
     outline = _outline(landmarks[list(OVAL), :2], head, mouth)
     grid = _grid(outline, _MARGIN * head.face_width if lively else 0.0)
@@ -188,13 +188,6 @@ def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrai
         blur=looks.texture.blur,
         interior=build_interior(pixels, local, edges, looks, area.u, area.v),
     )
-
-
-def _require_mouth(frame: Frame, landmarks: Landmarks) -> None:
-    """A face is found by eyes and nose too, and its landmarks go on beyond the border."""
-    lips = landmarks[list(UPPER_INNER + LOWER_INNER), :2]
-    if not ((lips >= 0) & (lips < frame.shape[1::-1])).all(axis=1).any():
-        raise NoFaceFound("the mouth of the face lies beyond the border of the picture")
 
 
 def _looks(frame: Frame, landmarks: Floats, head: HeadFrame, mouth: MouthFrame) -> Looks:
