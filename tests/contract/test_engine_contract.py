@@ -14,6 +14,7 @@ from contracts.lipsync import LipSyncOptions
 from gpu_service.data import (
     SPEECH_RATE,
     FacePatch,
+    FaceTrack,
     Samples,
     SpeechChunk,
     no_progress,
@@ -37,6 +38,7 @@ class Prepared(NamedTuple):
     engine: Engine[Any]
     avatar: Any
     options: LipSyncOptions
+    track: FaceTrack
 
     def render(self, speech: Iterable[SpeechChunk]) -> Iterator[FacePatch]:
         return self.engine.render(self.avatar, speech, self.options)
@@ -60,7 +62,7 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     engine = engine_named(name, tmp_path_factory.mktemp("weights"))
     source = decode_face((SAMPLES / "portrait.jpg").read_bytes(), options.max_height)
     track = track_faces(source, FPS, options, no_progress)
-    return Prepared(engine, engine.prepare(track, options, no_progress), options)
+    return Prepared(engine, engine.prepare(track, options, no_progress), options, track)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,14 @@ def test_frames_do_not_depend_on_how_the_speech_is_cut(
 def test_the_same_speech_twice_gives_the_same_frames(prepared: Prepared, speech: Samples) -> None:
     once = list(prepared.render([SpeechChunk(speech)]))
     assert_same_patches(list(prepared.render([SpeechChunk(speech)])), once)
+
+
+def test_an_avatar_serves_every_seed(prepared: Prepared, speech: Samples) -> None:
+    options = prepared.options.model_copy(update={"seed": 5})
+    avatar = prepared.engine.prepare(prepared.track, options, no_progress)
+    anew = list(prepared.engine.render(avatar, [SpeechChunk(speech)], options))
+    kept = prepared.engine.render(prepared.avatar, [SpeechChunk(speech)], options)
+    assert_same_patches(list(kept), anew)
 
 
 def test_two_renders_at_once_do_not_disturb_each_other(prepared: Prepared, speech: Samples) -> None:
