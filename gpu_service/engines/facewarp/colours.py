@@ -118,7 +118,9 @@ def _eye_white(smooth: Image, points: Floats) -> float:
             continue
         mask = np.zeros(part.shape[:2], np.uint8)
         cv2.fillConvexPoly(mask, np.rint(corners - (x, y)).astype(np.int32), 1)
-        lumas.append(part[mask > 0].astype(np.float32) @ BLUE_GREEN_RED)
+        # Nothing of an eye that the picture's border cuts off may lie in the part.
+        if mask.any():
+            lumas.append(part[mask > 0].astype(np.float32) @ BLUE_GREEN_RED)
     return float(np.percentile(np.concatenate(lumas), 75)) if lumas else 0.0
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from contracts.errors import FaceKindUnsupported, NoFaceFound
 from contracts.lipsync import EngineInfo, LipSyncOptions
 from gpu_service.data import FacePatch, FaceTrack, Progress, SpeechChunk
+from gpu_service.engines.facewarp.geometry import mouth_frame
 from gpu_service.engines.facewarp.life import Life
 from gpu_service.engines.facewarp.mouth import LOOK_AHEAD_SECONDS, mouth_shapes
 from gpu_service.engines.facewarp.portrait import build_portrait
@@ -44,13 +45,17 @@ class FacewarpEngine:
 
         Raises:
             FaceKindUnsupported: The face is a video.
-            NoFaceFound: The photo shows no face.
+            NoFaceFound: The photo shows no face, or one whose mouth lies beyond its border.
         """
         if track.source.kind != "photo":
             raise FaceKindUnsupported("facewarp animates photos; this is a video")
         frame, face = next(track.source.frames(), None), next(iter(track.faces), None)
         if frame is None or face is None:
             raise NoFaceFound("no face was found in the picture")
+        # Landmarks go on beyond the border where a part of the face is cut off.
+        mouth = mouth_frame(face.landmarks).origin
+        if not (0 <= mouth[0] < frame.shape[1] and 0 <= mouth[1] < frame.shape[0]):
+            raise NoFaceFound("the picture's border cuts off the mouth")
         progress("prepare", 0, 1)
         lively = options.motion == "natural"
         renderer = Renderer(build_portrait(frame, face, lively=lively))
