@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.errors import NoFaceFound
 from gpu_service.data import Box, Face, Frame, Image
 from gpu_service.engines.facewarp.bases import OVERLAP, Basis, face_controls, movement_unit
 from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
@@ -115,9 +116,15 @@ def build_portrait(frame: Frame, face: Face, *, lively: bool = False) -> Portrai
         frame: The picture.
         face: In it.
         lively: Whether head and eyes move too.
+
+    Raises:
+        NoFaceFound: The picture's border cuts off the mouth.
     """
     landmarks = face.landmarks
     head, mouth = head_frame(landmarks), mouth_frame(landmarks)
+    # Landmarks go on beyond the border where a part of the face is cut off.
+    if (mouth.origin < 0).any() or (mouth.origin >= frame.shape[1::-1]).any():
+        raise NoFaceFound("the picture's border cuts off the mouth")
     edges = lip_edges(frame, landmarks, mouth)
     outline = _outline(landmarks[list(OVAL), :2], head, mouth)
     grid = _grid(outline, _MARGIN * head.face_width if lively else 0.0)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from contracts.errors import FaceKindUnsupported, NoFaceFound
+from contracts.errors import NoFaceFound
 from contracts.lipsync import LipSyncOptions, Motion
 from gpu_service.compose import compose
 from gpu_service.data import (
@@ -95,18 +95,13 @@ def test_silence_gives_idle_frames_for_as_long_as_it_lasts() -> None:
     assert np.any(shown[99].pixels != shown[60].pixels)
 
 
-def test_a_video_is_refused() -> None:
-    track = FaceTrack(Film(portrait()), FPS, (None,))
-    with pytest.raises(FaceKindUnsupported):
-        FacewarpEngine().prepare(track, OPTIONS, no_progress)
-
-
 def test_a_track_without_a_face_is_refused() -> None:
-    with pytest.raises(NoFaceFound):
-        FacewarpEngine().prepare(FaceTrack(Photo(portrait()), FPS, (None,)), OPTIONS, no_progress)
+    for source in (Photo(portrait()), Film(portrait())):
+        with pytest.raises(NoFaceFound):
+            FacewarpEngine().prepare(FaceTrack(source, FPS, (None,)), OPTIONS, no_progress)
 
 
-def shifted(x: float, y: float) -> FaceTrack:
+def shifted(x: float, y: float, source: type[Photo] | type[Film] = Photo) -> FaceTrack:
     """The sample's face moved in its picture, by face widths."""
     face = find_face(portrait())
     moved = face.landmarks + np.float32(face_width(face.landmarks)) * np.array(
@@ -120,7 +115,7 @@ def shifted(x: float, y: float) -> FaceTrack:
     )
     height, width = frame.shape[:2]
     box = bounding_box(moved, width, height)
-    return FaceTrack(Photo(frame), FPS, (Face(box, moved, 0.0),))
+    return FaceTrack(source(frame), FPS, (Face(box, moved, 0.0),))
 
 
 @pytest.mark.parametrize("motion", ["natural", "still"])
@@ -129,6 +124,8 @@ def test_a_mouth_beyond_the_border_is_refused(motion: Motion) -> None:
     for x, y in ((-3, 0), (3.5, 0), (0, -2), (0, 4.5)):
         with pytest.raises(NoFaceFound, match="mouth"):
             FacewarpEngine().prepare(shifted(x, y), options, no_progress)
+        with pytest.raises(NoFaceFound, match="mouth"):
+            FacewarpEngine().prepare(shifted(x, y, Film), options, no_progress)
 
 
 @pytest.mark.parametrize("motion", ["natural", "still"])
