@@ -73,7 +73,7 @@ OPTIONS: Final = (
         "seed",
         "Which motion of the head",
         "Another number moves the head otherwise; the same number repeats it.",
-        wrong="Write a whole number from 0 on, such as 7.",
+        wrong=f"Write a whole number from 0 to {_SCHEMA['seed']['maximum']}, such as 7.",
         kind="photo",
     ),
     Option(

@@ -55,6 +55,8 @@ STAGES: Final = ("decode", "track", "prepare", "render", "compose", "encode")
 
 _EVERY_ENGINE: Final = frozenset({"engine", "fps", "max_height", "face"})
 """Options that the road itself uses."""
+_SHAPE_NO_AVATAR: Final = frozenset({"engine", "seed"})
+"""The avatar is kept by the engine itself, not by its name, and only `render` draws at random."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class _Preparation:
 
     def key(self, face_sha256: str) -> AvatarKey:
         """What the avatar depends on."""
-        used = _used_options(self.engine.info, self.source.kind) - {"engine"}
+        used = _used_options(self.engine.info, self.source.kind) - _SHAPE_NO_AVATAR
         shaping = tuple(sorted(self.options.model_dump(include=set(used)).items()))
         num_frames = self.num_spoken if self.mode == "remap" else None
         return AvatarKey(face_sha256, self.engine, shaping, num_frames)

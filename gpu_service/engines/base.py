@@ -21,7 +21,8 @@ class Engine(Protocol[AvatarT]):
         """Do once what every frame of this face needs.
 
         What it gives is kept for the face's next speech, by the options that `info.options` names,
-        and several renders may use it at once: nothing changes it.
+        and several renders may use it at once: nothing changes it. It is kept for every seed:
+        `options.seed` is for `render` alone.
 
         Raises:
             NoFaceFound: No source frame shows a face that the engine can use.

@@ -14,6 +14,7 @@ from contracts.lipsync import LipSyncOptions
 from gpu_service.data import (
     SPEECH_RATE,
     FacePatch,
+    FaceTrack,
     Samples,
     SpeechChunk,
     no_progress,
@@ -48,8 +49,7 @@ class Prepared(NamedTuple):
     engine: Engine[Any]
     avatar: Any
     options: LipSyncOptions
-    width: int
-    height: int
+    track: FaceTrack
 
     def render(self, speech: Iterable[SpeechChunk]) -> Iterator[FacePatch]:
         return self.engine.render(self.avatar, speech, self.options)
@@ -92,7 +92,7 @@ def prepared(
     assert source.kind == kind
     track = track_faces(source, FPS, options, no_progress)
     avatar = engine.prepare(track, options, no_progress)
-    return Prepared(engine, avatar, options, source.width, source.height)
+    return Prepared(engine, avatar, options, track)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,14 @@ def test_frames_do_not_depend_on_how_the_speech_is_cut(
 def test_the_same_speech_twice_gives_the_same_frames(prepared: Prepared, speech: Samples) -> None:
     once = list(prepared.render([SpeechChunk(speech)]))
     assert_same_patches(list(prepared.render([SpeechChunk(speech)])), once)
+
+
+def test_an_avatar_serves_every_seed(prepared: Prepared, speech: Samples) -> None:
+    options = prepared.options.model_copy(update={"seed": 5})
+    avatar = prepared.engine.prepare(prepared.track, options, no_progress)
+    anew = list(prepared.engine.render(avatar, [SpeechChunk(speech)], options))
+    kept = prepared.engine.render(prepared.avatar, [SpeechChunk(speech)], options)
+    assert_same_patches(list(kept), anew)
 
 
 def test_two_renders_at_once_do_not_disturb_each_other(prepared: Prepared, speech: Samples) -> None:
@@ -186,8 +194,8 @@ def test_patches_lie_within_the_picture_and_fill_their_box(
 ) -> None:
     for patch in prepared.render([SpeechChunk(speech)]):
         box = patch.box
-        assert 0 <= box.x1 < box.x2 <= prepared.width
-        assert 0 <= box.y1 < box.y2 <= prepared.height
+        assert 0 <= box.x1 < box.x2 <= prepared.track.source.width
+        assert 0 <= box.y1 < box.y2 <= prepared.track.source.height
         assert patch.pixels.shape == (box.height, box.width, 3)
         assert patch.pixels.dtype == np.uint8
 

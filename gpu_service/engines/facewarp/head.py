@@ -100,7 +100,8 @@ def build_head(frame: Frame, landmarks: Landmarks, head: HeadFrame, mouth_grid: 
     turns = _turns(coarse, _depth(coarse, outline, landmarks), landmarks, head)
     fields = np.zeros((len(Move), coarse.rows, coarse.columns, 2), np.float32)
     fields[: Move.X] = turns * math.radians(1)
-    fields[Move.X, ..., 0] = fields[Move.Y, ..., 1] = head.face_width
+    # Breath lifts a head along its neck, which is across the picture where the head lies.
+    fields[Move.X], fields[Move.Y] = (_flat(axis) * head.face_width for axis in head.axes[:2])
     fields *= nearness[..., None]
     fields[Move.BROW] = _brows(coarse, landmarks, head)
     _hold(fields, coarse, frame, head)

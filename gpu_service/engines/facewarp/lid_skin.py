@@ -79,6 +79,27 @@ def grain(
     Returns:
         (height, width, 3) what to add to smooth skin.
     """
+    # Eyes of a face that lies or hangs in the picture are turned so that their lids go down it.
+    turns = _turns_upright(v)
+    upright = _grain(
+        np.rot90(pixels, turns), np.rot90(hole, turns), np.rot90(v, turns),
+        np.rot90(lower, turns), margin,
+    )  # fmt: skip
+    return np.ascontiguousarray(np.rot90(upright, -turns))
+
+
+def _turns_upright(v: Floats) -> int:
+    """How often a patch must be turned, counter-clockwise, for its rows to go down the eye."""
+    down, across = float(v[-1, 0] - v[0, 0]) / len(v), float(v[0, -1] - v[0, 0]) / v.shape[1]
+    if abs(down) >= abs(across):
+        return 0 if down >= 0 else 2
+    return 3 if across > 0 else 1
+
+
+def _grain(
+    pixels: Image, hole: NDArray[np.bool_], v: Floats, lower: Floats, margin: float
+) -> Floats:
+    """The same for an eye whose lids go down the patch."""
     image = pixels.astype(np.float32)
     fine = image - cv2.GaussianBlur(image, (0, 0), 1.5)
     limit = 2.0 * float(np.median(np.abs(fine[~hole]))) + 0.5

@@ -4,14 +4,17 @@ from typing import NamedTuple
 
 
 class Pose(NamedTuple):
-    """The head and the eyes in one frame, relative to the photo."""
+    """The head and the eyes in one frame, relative to the photo.
+
+    Right and down are those of the picture where the head is upright in it, and turn with the head.
+    """
 
     yaw: float
-    """Turn towards the picture's right, in degrees."""
+    """Turn to the right, in degrees."""
     pitch: float
     """Nod downwards, in degrees."""
     roll: float
-    """Tilt towards the picture's right, in degrees."""
+    """Tilt to the right, in degrees."""
     x: float
     """Shift to the right, in face widths."""
     y: float

@@ -73,8 +73,10 @@ class SpeechRhythm:
         """Take the level of the next row, in dB of full scale."""
         self._peak = max(level, self._peak - _PEAK_FALL_DB, _FAINTEST_SPEECH_DB)
         floor = level if self._floor is None else self._floor
-        self._floor = min(level, floor + _FLOOR_RISE_DB)
         bottom = self._peak - _RANGE_DB
+        # Lower it would change nothing now, and take half a minute to rise from digital silence to
+        # a noise that sets in.
+        self._floor = max(min(level, floor + _FLOOR_RISE_DB), bottom - _ABOVE_FLOOR_DB)
         speaking = level > max(bottom, self._floor + _ABOVE_FLOOR_DB)
         loudness = min(max((level - bottom) / _RANGE_DB, 0.0), 1.0) if speaking else 0.0
         self._syllable += (loudness - self._syllable) * ROW_SECONDS / _SYLLABLE_SECONDS

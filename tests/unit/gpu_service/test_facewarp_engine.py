@@ -3,14 +3,16 @@
 from fractions import Fraction
 from itertools import islice
 
+import cv2
 import numpy as np
 import pytest
 
 from contracts.errors import NoFaceFound
-from contracts.lipsync import LipSyncOptions
+from contracts.lipsync import LipSyncOptions, Motion
 from gpu_service.compose import compose
 from gpu_service.data import (
     SPEECH_RATE,
+    Face,
     FacePatch,
     FaceTrack,
     Frame,
@@ -19,7 +21,8 @@ from gpu_service.data import (
     no_progress,
 )
 from gpu_service.engines.facewarp.engine import FacewarpAvatar, FacewarpEngine
-from gpu_service.faces.detect import find_face
+from gpu_service.engines.facewarp.geometry import mouth_frame
+from gpu_service.faces.detect import bounding_box, face_width, find_face
 from gpu_service.faces.track import track_faces
 from tests.media import Counted, Film, Photo, babble, portrait, silence
 
@@ -96,3 +99,42 @@ def test_a_track_without_a_face_is_refused() -> None:
     for source in (Photo(portrait()), Film(portrait())):
         with pytest.raises(NoFaceFound):
             FacewarpEngine().prepare(FaceTrack(source, FPS, (None,)), OPTIONS, no_progress)
+
+
+def shifted(x: float, y: float, source: type[Photo] | type[Film] = Photo) -> FaceTrack:
+    """The sample's face moved in its picture, by face widths."""
+    face = find_face(portrait())
+    moved = face.landmarks + np.float32(face_width(face.landmarks)) * np.array(
+        (x, y, 0), np.float32
+    )
+    frame = cv2.warpAffine(
+        portrait(),
+        np.hstack((np.eye(2), (moved - face.landmarks)[:1, :2].T)),
+        portrait().shape[1::-1],
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    height, width = frame.shape[:2]
+    box = bounding_box(moved, width, height)
+    return FaceTrack(source(frame), FPS, (Face(box, moved, 0.0),))
+
+
+@pytest.mark.parametrize("motion", ["natural", "still"])
+def test_a_mouth_beyond_the_border_is_refused(motion: Motion) -> None:
+    options = LipSyncOptions(motion=motion)
+    for x, y in ((-3, 0), (3.5, 0), (0, -2), (0, 4.5)):
+        with pytest.raises(NoFaceFound, match="mouth"):
+            FacewarpEngine().prepare(shifted(x, y), options, no_progress)
+        with pytest.raises(NoFaceFound, match="mouth"):
+            FacewarpEngine().prepare(shifted(x, y, Film), options, no_progress)
+
+
+@pytest.mark.parametrize("motion", ["natural", "still"])
+def test_a_face_speaks_whose_eyes_the_border_cuts_off(motion: Motion) -> None:
+    options = LipSyncOptions(motion=motion)
+    mouth = mouth_frame(find_face(portrait()).landmarks)
+    width = face_width(find_face(portrait()).landmarks)
+    top = -(float(mouth.origin[1]) - 3) / width
+    for x, y in ((0.0, top), (-2.35, 0.0), (3.1, 0.0)):
+        avatar = FacewarpEngine().prepare(shifted(x, y), options, no_progress)
+        patches = list(FacewarpEngine().render(avatar, [SpeechChunk(babble(0.4))], options))
+        assert len(patches) == 10

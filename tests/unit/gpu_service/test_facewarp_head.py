@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Frame
-from gpu_service.engines.facewarp.head import COARSE
+from gpu_service.engines.facewarp.head import COARSE, Move
 from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
 from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO, LARGEST_SHIFT, LARGEST_TURN, Pose
 from gpu_service.engines.facewarp.renderer import Renderer
@@ -95,6 +95,20 @@ def test_shifts_take_the_whole_face_along(
     step = moved(frame, renderer, landmarks, posed(x=0.03, y=0.02)) / face_width(landmarks)
     inner = [33, 263, 1, 61, 291]
     np.testing.assert_allclose(step[inner], [(0.03, 0.02)] * len(inner), atol=0.008)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_head_that_lies_moves_as_an_upright_one(frame: Frame, turns: int) -> None:
+    upright = prepared(frame)[0].head
+    lying = prepared(np.ascontiguousarray(np.rot90(frame, turns)))[0].head
+    assert upright is not None
+    assert lying is not None
+    angle = np.radians(90 * turns)
+    back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    for move in Move:
+        wanted, found = (head.fields[move].mean(axis=(0, 1)) for head in (upright, lying))
+        along = float(found @ back @ wanted)
+        assert along > 0.9 * float(np.linalg.norm(found) * np.linalg.norm(wanted)), move
 
 
 def test_raised_brows_leave_the_eyes_where_they_are(

@@ -45,6 +45,15 @@ def test_grain_has_no_streaks_where_it_is_turned_over_again() -> None:
     assert len(shown) > 0.4 * len(fine)
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_the_grain_of_a_lying_faces_lid_is_that_of_an_upright_ones(turns: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 10, (HEIGHT, WIDTH, 3))
+    pixels = np.clip(np.where(HOLE[..., None], 0, SKIN + noise), 0, 255).astype(np.uint8)
+    patch = pixels, HOLE, V, np.full_like(V, 0.4)
+    lying = grain(*(np.ascontiguousarray(np.rot90(each, turns)) for each in patch), 0.1)
+    np.testing.assert_allclose(np.rot90(lying, -turns), grain(*patch, 0.1), atol=1e-3)
+
+
 def test_a_lid_is_as_dark_as_the_skin_beneath_its_brow() -> None:
     skin = np.full((HEIGHT, WIDTH, 3), SKIN, np.float32)
     from_brow = np.clip((V + 1.2) / 0.8, 0, 1)

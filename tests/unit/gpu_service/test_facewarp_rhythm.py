@@ -40,6 +40,14 @@ def test_silence_and_steady_noise_have_no_rhythm() -> None:
         assert not any(beat.starts or beat.stress for beat in found)
 
 
+@pytest.mark.parametrize("level", [0.0003, 0.002, 0.02])
+def test_noise_that_sets_in_after_digital_silence_is_soon_known_for_noise(level: float) -> None:
+    for before in (silence(5), np.concatenate((silence(2), babble(4), silence(3)))):
+        found = beats(np.concatenate((before, hiss(30, level))))[len(before) * 100 // SPEECH_RATE :]
+        assert sum(beat.speaking for beat in found) < 900
+        assert not any(beat.speaking or beat.stress for beat in found[1200:])
+
+
 def test_the_level_of_the_recording_does_not_matter() -> None:
     speech = sample_speech()
     loud, soft = beats(speech), beats(speech * np.float32(10 ** (-30 / 20)))

@@ -535,3 +535,14 @@ def test_options_that_shape_the_avatar_have_it_made_anew() -> None:
         assert Road(engine, 0.2, options, avatars=avatars).data == Road(engine, 0.2, options).data
     # With and without being kept; the seed changes nothing of this engine.
     assert engine.num_prepared == 4 + 5
+
+
+def test_another_seed_moves_the_same_avatar() -> None:
+    engine: Any = FacewarpEngine()
+    avatars = Avatars(10_000_000)
+    roads = [
+        Road(engine, 0.4, OPTIONS.model_copy(update={"seed": seed}), avatars=avatars)
+        for seed in (1, 2)
+    ]
+    assert [road.report.stage_seconds["prepare"] > 0 for road in roads] == [True, False]
+    assert roads[0].data != roads[1].data
