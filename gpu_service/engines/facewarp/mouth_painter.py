@@ -49,7 +49,7 @@ class MouthPainter:
     def __init__(self, portrait: Portrait) -> None:
         self._portrait = portrait
         area, grid = portrait.area, portrait.grid
-        # Of the mouth area alone: those of a large face's region would take as much memory as the
+        # Of the mouth area alone: those of the whole region would take half as much memory as the
         # enlarged picture.
         box = area.box(grid.cell)
         self._places = portrait.textures.upper.places(box)
