@@ -4,8 +4,7 @@
 
 Needs torch and requirements/dev.txt, 0.9 GB for the cache and half an hour of one core. Speech
 comes from espeak-ng, which is installed with the backend, and from the voices of flite and festival
-that are found; README.md beside this file names them. The same voices, seeds and libraries give the
-same weights.
+that are found; README.md beside this file names them, and says what a second run has in common.
 """
 
 import argparse

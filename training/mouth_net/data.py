@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.mouth_net.examples import Example, Spoken, example, plain_example, spoken
-from training.mouth_net.voices import Clip, held_out_clips, training_clips
+from training.mouth_net.voices import APT_LINE, Clip, held_out_clips, training_clips
 
 _SHARD: Final = 500
 _HELD_OUT_MINUTES: Final = 10.0
@@ -140,3 +140,6 @@ def _say_voices(clips: Sequence[Clip]) -> None:
         seconds[clip.voice] = seconds.get(clip.voice, 0.0) + len(clip.samples) / 16_000
     for voice, length in seconds.items():
         logger.info("%5.1f min by %s", length / 60, voice)
+    for program in ("flite", "festival"):
+        if not any(voice.startswith(program) for voice in seconds):
+            logger.warning("no voice of %s: %s", program, APT_LINE)
