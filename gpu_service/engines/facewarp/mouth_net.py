@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Final
 from zipfile import BadZipFile
 
@@ -30,6 +31,19 @@ NUM_OUTPUTS: Final = 6
 WEIGHTS_PATH: Final = Path(__file__).with_name("mouth_net.npz")
 
 _WIDTH_CHANNEL: Final = 1
+# What zipfile and NumPy raise by where the damage is: in an archive's header it looks like a method
+# that is not supported (RuntimeError), in an array's like Python that can't be parsed (TokenError).
+_DAMAGED: Final = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    BadZipFile,
+    TokenError,
+    zlib.error,
+)
 
 
 def shapes_of_weights() -> dict[str, tuple[int, ...]]:
@@ -54,7 +68,7 @@ def load_weights(path: Path) -> Weights:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             weights = {name: file[name].astype(np.float32) for name in shapes_of_weights()}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise EngineUnavailable(
             f"{path.name}, by which mouths follow the sound, is missing or damaged: {error}",
             hint="Install the service anew: the file is part of it.",
