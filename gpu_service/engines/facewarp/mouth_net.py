@@ -30,7 +30,11 @@ NUM_OUTPUTS: Final = 6
 """open, width, round, closure, fv, and whether somebody speaks; all but width through a sigmoid."""
 WEIGHTS_PATH: Final = Path(__file__).with_name("mouth_net.npz")
 
-_WIDTH_CHANNEL: Final = 1
+_WIDTH_CHANNEL, _SPEAKS_CHANNEL = 1, 5
+# Surely nobody speaks.
+_NOBODY: Final = 0.1
+# The longest pauses of the training are not much longer than this second.
+_LISTENING_STEPS: Final = 50
 # What zipfile and NumPy raise by where the damage is: in an archive's header it looks like a method
 # that is not supported (RuntimeError), in an array's like Python that can't be parsed (TokenError).
 _DAMAGED: Final = (
@@ -91,7 +95,9 @@ def shipped_weights() -> Weights:
 class MouthNet:
     """Goes through a speech once, from its start.
 
-    Every product has the same size each time, so that rounding does not depend on the cuts.
+    Every product has the same size each time, so that rounding does not depend on the cuts. While
+    nobody speaks, the state stays as it was after a second of that: whom silence teaches for longer
+    takes the first word after it for a noise.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -102,6 +108,7 @@ class MouthNet:
             for i, dilation in enumerate(DILATIONS)
         ]
         self._state: Array = np.zeros(WIDTH, np.float32)
+        self._idle_steps = 0
 
     def hear(self, rows: Array) -> Array:
         """Take the next (BLOCK_STEPS * STEP_ROWS, NUM_BANDS) rows.
@@ -113,12 +120,17 @@ class MouthNet:
         for i in range(len(DILATIONS)):
             felt = self._convolved(i, heard)
             heard = heard + felt if i else felt
+        before = self._state
         states = np.stack(list(self._recalled(heard)))
         both = np.concatenate((states, heard), axis=1)
         outputs: Array = both @ self._weights["head"] + self._weights["head_bias"]
         straight = np.tanh(outputs[:, _WIDTH_CHANNEL])
         outputs = _sigmoid(outputs)
         outputs[:, _WIDTH_CHANNEL] = straight
+        nobody = bool(outputs[:, _SPEAKS_CHANNEL].max() < _NOBODY)
+        self._idle_steps = self._idle_steps + BLOCK_STEPS if nobody else 0
+        if self._idle_steps > _LISTENING_STEPS:
+            self._state = before
         return outputs
 
     def _convolved(self, i: int, heard: Array) -> Array:
