@@ -25,6 +25,8 @@ Samples = NDArray[np.float32]
 """(num_samples,) mono in [-1, 1] at SPEECH_RATE."""
 Landmarks = NDArray[np.float32]
 """(478, 3) MediaPipe face mesh with irises: x, y in pixels, z in pixels towards the back."""
+Shifts = NDArray[np.float16]
+"""(478, 3) pixels by which landmarks were moved; small, so half precision will do."""
 Edges = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
 
@@ -134,6 +136,9 @@ class FaceTrack:
     """What hurts the picture: a dark, turned, blurred or tiny face."""
     source_index: Callable[[int], int] | None = None
     """The source frame that an output frame shows; None starts the source over when it ends."""
+    steadied: Sequence[Shifts | None] = ()
+    """How far smoothing has moved each face's landmarks from where they were found, for engines to
+    which the moment counts more than steadiness; empty where nothing was smoothed."""
     detections: Sequence[Detection | None] = ()
     """The chosen face in each source frame as `LipSyncOptions.detector` sees it, also where no
     landmarks were found; empty where the landmarks say where the face is."""

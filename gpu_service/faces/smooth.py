@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_service.data import Detection, Edges, Face
+from gpu_service.data import Detection, Edges, Face, Shifts
 from gpu_service.faces.detect import bounding_box
 
 SMOOTH_REACH = 2
@@ -18,7 +18,7 @@ is another face, or moves so fast that nobody sees it tremble."""
 
 def smooth_faces(
     faces: MutableSequence[Face | None], cuts: Set[int], width: int, height: int
-) -> None:
+) -> list[Shifts | None]:
     """Take the jitter out of faces: each becomes the mean of five of which it is the middle one.
 
     In place: ten minutes of landmarks take 0.1 GB, and need not be there twice.
@@ -31,14 +31,20 @@ def smooth_faces(
         cuts: Frames that begin a scene.
         width: Of the frames, in pixels.
         height: Likewise.
+
+    Returns:
+        How far each face's landmarks were moved; None where there is no face.
     """
+    moved: list[Shifts | None] = [None] * len(faces)
     for run in _runs([None if face is None else face.box for face in faces], cuts):
         found = (face for face in islice(faces, run.start, run.stop) if face is not None)
         means = _centred_means((face.landmarks for face in found), len(run))
         for index, mean in zip(run, means, strict=True):
             face = faces[index]
             if face is not None:
+                moved[index] = (mean - face.landmarks).astype(np.float16)
                 faces[index] = Face(bounding_box(mean, width, height), mean, face.spread)
+    return moved
 
 
 def smooth_detections(

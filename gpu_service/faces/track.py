@@ -98,9 +98,9 @@ def track_faces(
     warnings = of_face + of_choice
     if options.smoothing != "centred":
         return FaceTrack(source, fps, faces, warnings, detections=detections)
-    smooth_faces(faces, cuts, source.width, source.height)
+    steadied = smooth_faces(faces, cuts, source.width, source.height)
     steady = smooth_detections(detections, cuts)
-    return FaceTrack(source, fps, faces, warnings, detections=steady)
+    return FaceTrack(source, fps, faces, warnings, steadied=steadied, detections=steady)
 
 
 def _first_frames(source: FaceSource, num_frames: int | None) -> Iterator[Frame]:

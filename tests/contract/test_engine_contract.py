@@ -20,13 +20,24 @@ from gpu_service.data import (
     num_frames,
 )
 from gpu_service.engines.base import Engine
-from gpu_service.engines.registry import ENGINES, Engines
+from gpu_service.engines.registry import Engines, engines_for
 from gpu_service.engines.wav2lip.engine import Wav2LipEngine
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face
 from tests.fakes.engine import CountingEngine
 from tests.fakes.generator import FakeGenerators, installed
-from tests.media import SAMPLES, Counted, babble, cut, marks_of, silence
+from tests.media import (
+    SAMPLES,
+    Counted,
+    babble,
+    cut,
+    filmed,
+    marks_of,
+    portrait,
+    scaled,
+    silence,
+    turned,
+)
 
 OPTIONS = LipSyncOptions(motion="still", max_height=384)
 FPS = Fraction(25)
@@ -37,6 +48,8 @@ class Prepared(NamedTuple):
     engine: Engine[Any]
     avatar: Any
     options: LipSyncOptions
+    width: int
+    height: int
 
     def render(self, speech: Iterable[SpeechChunk]) -> Iterator[FacePatch]:
         return self.engine.render(self.avatar, speech, self.options)
@@ -51,16 +64,35 @@ def engine_named(name: str, folder: Path) -> Engine[Any]:
     return Engines(order=(name,)).resolve(name)
 
 
-@pytest.fixture(
-    scope="module", params=[CountingEngine.info.name, *ENGINES, "facewarp with a moving head"]
-)
-def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    name, *lively = request.param.split(maxsplit=1)
+EVERY_FACE = [
+    *((name, "photo") for name in (CountingEngine.info.name, *engines_for("photo"))),
+    *((name, "video") for name in (CountingEngine.info.name, *engines_for("video"))),
+    ("facewarp", "photo of a moving head"),
+]
+
+
+@pytest.fixture(scope="module")
+def faces() -> dict[str, bytes]:
+    """A photo, and a video of 12 frames in which the head tilts."""
+    film = [turned(scaled(portrait(), 0.75), 6 * np.sin(index / 2)) for index in range(12)]
+    return {"photo": (SAMPLES / "portrait.jpg").read_bytes(), "video": filmed(film)}
+
+
+@pytest.fixture(scope="module", params=EVERY_FACE, ids=lambda each: " with a ".join(each))
+def prepared(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    faces: dict[str, bytes],
+) -> Prepared:
+    name, described = request.param
+    kind, *lively = described.split(maxsplit=1)
     options = OPTIONS.model_copy(update={"motion": "natural"}) if lively else OPTIONS
     engine = engine_named(name, tmp_path_factory.mktemp("weights"))
-    source = decode_face((SAMPLES / "portrait.jpg").read_bytes(), options.max_height)
+    source = decode_face(faces[kind], options.max_height)
+    assert source.kind == kind
     track = track_faces(source, FPS, options, no_progress)
-    return Prepared(engine, engine.prepare(track, options, no_progress), options)
+    avatar = engine.prepare(track, options, no_progress)
+    return Prepared(engine, avatar, options, source.width, source.height)
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +184,10 @@ def test_silence_keeps_giving_frames(prepared: Prepared) -> None:
 def test_patches_lie_within_the_picture_and_fill_their_box(
     prepared: Prepared, speech: Samples
 ) -> None:
-    source = decode_face((SAMPLES / "portrait.jpg").read_bytes(), OPTIONS.max_height)
     for patch in prepared.render([SpeechChunk(speech)]):
         box = patch.box
-        assert 0 <= box.x1 < box.x2 <= source.width
-        assert 0 <= box.y1 < box.y2 <= source.height
+        assert 0 <= box.x1 < box.x2 <= prepared.width
+        assert 0 <= box.y1 < box.y2 <= prepared.height
         assert patch.pixels.shape == (box.height, box.width, 3)
         assert patch.pixels.dtype == np.uint8
 

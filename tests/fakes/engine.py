@@ -52,6 +52,20 @@ class CountingEngine:
             yield numbered_patch(late)
 
 
+class PhotoEngine(CountingEngine):
+    """Counts frames of photos, and refuses videos."""
+
+    info: ClassVar[EngineInfo] = EngineInfo(
+        name="photos-only",
+        title="Photos only",
+        version="1",
+        accepts=("photo",),
+        streaming=True,
+        look_ahead_seconds=float(LOOK_AHEAD),
+        licence="Apache-2.0",
+    )
+
+
 def numbered_patch(index: int) -> FacePatch:
     """A patch of one pixel in the frame's corner."""
     pixels = np.array([[[index % 256, index // 256, 0]]], np.uint8)

@@ -1,13 +1,14 @@
-"""The built-in engine: a photo speaks by warping, on any CPU."""
+"""The built-in engine: a photo or a video of a face speaks by warping, on any CPU."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from contracts.errors import FaceKindUnsupported, NoFaceFound
+from contracts.errors import NoFaceFound
 from contracts.lipsync import EngineInfo, LipSyncOptions
 from gpu_service.data import FacePatch, FaceTrack, Progress, SpeechChunk
+from gpu_service.engines.facewarp.dub import Dub, build_dub
 from gpu_service.engines.facewarp.life import Life
 from gpu_service.engines.facewarp.mouth import LOOK_AHEAD_SECONDS, mouth_shapes
 from gpu_service.engines.facewarp.portrait import build_portrait
@@ -24,13 +25,13 @@ class FacewarpAvatar:
 
 
 class FacewarpEngine:
-    """Moves the mouth of a photo; needs no weights and no GPU."""
+    """Moves a photo, or the mouth in a video; needs no weights and no GPU."""
 
     info: ClassVar[EngineInfo] = EngineInfo(
         name="facewarp",
-        title="Built in: moves the mouth of a photo on any computer, with nothing to download.",
-        version="1",
-        accepts=("photo",),
+        title="Built in: photos and videos of a face speak, with nothing to download.",
+        version="2",
+        accepts=("photo", "video"),
         streaming=True,
         look_ahead_seconds=float(LOOK_AHEAD_SECONDS),
         licence="Apache-2.0",
@@ -39,15 +40,14 @@ class FacewarpEngine:
 
     def prepare(
         self, track: FaceTrack, options: LipSyncOptions, progress: Progress
-    ) -> FacewarpAvatar:
-        """Build the portrait of the photo's face.
+    ) -> FacewarpAvatar | Dub:
+        """Build the portrait of the face, and of a video also what moves in it.
 
         Raises:
-            FaceKindUnsupported: The face is a video.
-            NoFaceFound: The photo shows no face.
+            NoFaceFound: The photo or the video shows no face.
         """
-        if track.source.kind != "photo":
-            raise FaceKindUnsupported("facewarp animates photos; this is a video")
+        if track.source.kind == "video":
+            return build_dub(track, progress)
         frame, face = next(track.source.frames(), None), next(iter(track.faces), None)
         if frame is None or face is None:
             raise NoFaceFound("no face was found in the picture")
@@ -58,9 +58,15 @@ class FacewarpEngine:
         return FacewarpAvatar(renderer, track.fps)
 
     def render(
-        self, avatar: FacewarpAvatar, speech: Iterable[SpeechChunk], options: LipSyncOptions
+        self,
+        avatar: FacewarpAvatar | Dub,
+        speech: Iterable[SpeechChunk],
+        options: LipSyncOptions,
     ) -> Iterator[FacePatch]:
         """Draw head, eyes and mouth of every frame."""
+        if isinstance(avatar, Dub):
+            yield from avatar.render(speech)
+            return
         if options.motion == "still":
             for index, shape in enumerate(mouth_shapes(speech, avatar.fps)):
                 yield FacePatch(index, avatar.renderer.box, avatar.renderer.render(shape))

@@ -37,6 +37,7 @@ _LOWER = (
 )
 _NOSE_ROOT, _CHIN = 168, 152
 _GROWN = (0.68, 0.76)
+_LIKENESS = (1.0, 0.975, 0.94, 0.95, 0.94)
 _UPPER_DROP = 0.16
 """How far below the upper lip's edge at rest the upper teeth end, in half mouths at rest."""
 _LOWER_RISE = 0.045
@@ -121,12 +122,15 @@ def _row(teeth: tuple[_Tooth, ...], along: Floats, drop: Floats, colours: MouthC
     height = np.clip(-edge / 0.36, 0, 1)
     # A dark band between neighbours would read as missing teeth; a shaded one as their gap. It
     # is narrower where they touch, and opens towards the biting edge.
-    gap = _smooth((np.abs(across) - 0.86 + 0.10 * np.clip(1 - height / 0.35, 0, 1)) / 0.16)
-    shade = (1 - 0.26 * gap) * (1 - 0.10 * across**2)
+    gap = _smooth((np.abs(across) - 0.87 + 0.09 * np.clip(1 - height / 0.35, 0, 1)) / 0.15)
+    shade = (1 - 0.21 * gap) * (1 - 0.13 * across**2)
     # Enamel lets light through at its edge, and is brightest where the tooth bulges.
     shade *= 0.89 + 0.12 * _smooth(height / 0.30) - 0.10 * np.clip((height - 0.45) / 0.55, 0, 1)
     shade *= 1 - 0.62 * np.clip(place / borders[-1], 0, 1) ** 1.8
     shade *= 1 + 0.8 * colours.tilt * along
+    # No two are alike, and each has its highlight.
+    shade *= np.array(_LIKENESS)[index]
+    shade += 0.06 * np.exp(-(((across + 0.15) / 0.35) ** 2) - ((height - 0.42) / 0.22) ** 2)
     layer = np.clip(colours.tooth * shade[..., None], 0, 255) * opacity[..., None]
     return np.concatenate((layer, opacity[..., None]), axis=-1).astype(np.float32)
 

@@ -41,7 +41,7 @@ def test_render_writes_a_video_and_says_what_happened(
     [
         (b"no picture", [], "neither a picture"),
         (saved(picture(300, 300), "PNG"), [], "no face"),
-        (media_file("mp4", video="libx264"), [], "does not animate a video"),
+        (media_file("mp4", video="libx264"), [], "no frame of the video shows a face"),
         (None, ["--engine", "dream"], "no engine 'dream'"),
         (None, ["--option", "fps=2"], "fps"),
         (None, ["--option", "colour=red"], "colour"),

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from contracts.errors import FaceKindUnsupported, NoFaceFound
+from contracts.errors import NoFaceFound
 from contracts.lipsync import LipSyncOptions
 from gpu_service.compose import compose
 from gpu_service.data import (
@@ -92,12 +92,7 @@ def test_silence_gives_idle_frames_for_as_long_as_it_lasts() -> None:
     assert np.any(shown[99].pixels != shown[60].pixels)
 
 
-def test_a_video_is_refused() -> None:
-    track = FaceTrack(Film(portrait()), FPS, (None,))
-    with pytest.raises(FaceKindUnsupported):
-        FacewarpEngine().prepare(track, OPTIONS, no_progress)
-
-
 def test_a_track_without_a_face_is_refused() -> None:
-    with pytest.raises(NoFaceFound):
-        FacewarpEngine().prepare(FaceTrack(Photo(portrait()), FPS, (None,)), OPTIONS, no_progress)
+    for source in (Photo(portrait()), Film(portrait())):
+        with pytest.raises(NoFaceFound):
+            FacewarpEngine().prepare(FaceTrack(source, FPS, (None,)), OPTIONS, no_progress)

@@ -25,6 +25,7 @@ from tests.fakes.weighty_engine import WEIGHTY, Weighty, install
 from tests.parity_weights import seeded_checkpoint
 
 COUNTING = {"counting": "tests.fakes.engine:CountingEngine"}
+PHOTOS = {"photos-only": "tests.fakes.engine:PhotoEngine"}
 BROKEN = {"broken": "gpu_service.no_such_module:Engine"}
 
 
@@ -128,12 +129,12 @@ def test_an_engine_is_found_once_its_weights_are_there_and_fit(
 
 
 def test_auto_prefers_an_engine_that_animates_this_kind_of_face() -> None:
-    engines = Engines(("facewarp", "counting"), ENGINES | COUNTING)
-    assert engines.resolve("auto", "photo").info.name == "facewarp"
+    engines = Engines(("photos-only", "counting"), PHOTOS | COUNTING)
+    assert engines.resolve("auto", "photo").info.name == "photos-only"
     assert engines.resolve("auto", "video").info.name == "counting"
     # So that the face is looked into, and the error says what it is and what would animate it.
-    assert Engines(("facewarp",)).resolve("auto", "video").info.name == "facewarp"
-    assert engines_for("video") == ("wav2lip",)
+    assert Engines(("photos-only",), PHOTOS).resolve("auto", "video").info.name == "photos-only"
+    assert engines_for("video") == ("facewarp", "wav2lip")
 
 
 def test_engines_are_listed_in_the_order_of_auto() -> None:

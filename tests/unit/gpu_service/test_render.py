@@ -22,7 +22,7 @@ from contracts.errors import (
     SoundMissing,
     UndecodableMedia,
 )
-from contracts.lipsync import EngineInfo, FrameRange, LipSyncOptions, RenderReport
+from contracts.lipsync import FrameRange, LipSyncOptions, RenderReport
 from contracts.marks import PhonemeMark
 from contracts.records import EventRecord, InitRecord, MediaRecord, ProgressRecord, Record
 from gpu_service.avatars import Avatars
@@ -39,7 +39,7 @@ from gpu_service.engines.facewarp.engine import FacewarpEngine
 from gpu_service.media.encode import Encoder, Fragment
 from gpu_service.render import PATCHES_AHEAD, RenderRequest, render
 from gpu_service.timeline import Timeline, shown_frames
-from tests.fakes.engine import CountingEngine
+from tests.fakes.engine import CountingEngine, PhotoEngine
 from tests.media import SAMPLES, filmed, media_file, picture, portrait, saved, tone, wav
 
 PORTRAIT = (SAMPLES / "portrait.jpg").read_bytes()
@@ -88,18 +88,6 @@ class TrackedEngine(CountingEngine):
         for patch in super().render(avatar.fps, speech, options):
             if avatar.faces[avatar.shown(patch.frame_index)] is not None:
                 yield patch
-
-
-class PhotoEngine(CountingEngine):
-    info = EngineInfo(
-        name="photos-only",
-        title="Photos only",
-        version="1",
-        accepts=("photo",),
-        streaming=True,
-        look_ahead_seconds=0.1,
-        licence="Apache-2.0",
-    )
 
 
 class FailingEngine(CountingEngine):
@@ -262,8 +250,11 @@ def test_the_result_names_its_engine() -> None:
 
 def test_a_kind_of_face_that_the_engine_can_not_animate_is_refused_before_any_work() -> None:
     video = media_file("mp4", video="libx264")
-    with pytest.raises(FaceKindUnsupported):
+    with pytest.raises(
+        FaceKindUnsupported, match="photos-only does not animate a video"
+    ) as refused:
         Road(PhotoEngine(), face=video, speech=b"not even speech")
+    assert "facewarp, wav2lip" in refused.value.hint
 
 
 @pytest.mark.parametrize(
