@@ -8,6 +8,7 @@ Without pictures it takes the one in samples/ and views made of it.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -82,9 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def named(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
-    """The files that are given, or the sample and views of it."""
+    """The files that are given, each by a name of its own, or the sample and views of it."""
+    times: Counter[str] = Counter()
     for path in paths:
-        yield path.stem, path.read_bytes()
+        times[path.stem] += 1
+        again = f"-{times[path.stem]}" if times[path.stem] > 1 else ""
+        yield path.stem + again, path.read_bytes()
     if not paths:
         frame = portrait()
         yield "sample", saved_frame(frame)

@@ -60,8 +60,8 @@ def mouth_colours(pixels: Image, points: Floats) -> MouthColours:
     """Guess the colours of the mouth's inside.
 
     Args:
-        pixels: The region.
-        points: (478, 2) landmarks in the region; eyes may lie outside.
+        pixels: The picture.
+        points: (478, 2) landmarks in it; those of a face that its border cuts lie outside.
     """
     smooth = np.asarray(cv2.blur(pixels, (3, 3)), np.uint8)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_service.data import Frame, Image
+from gpu_service.data import Box, Frame, Image
 from gpu_service.engines.facewarp.dub_motion import Place
 from gpu_service.engines.facewarp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.geometry import SEAM_U, Floats
@@ -64,9 +64,9 @@ class SeenLip(FinePicture):
         self._source, self._light = source, light
         self._first = np.array(corner, np.float32)
 
-    def places(self, width: int, height: int) -> Floats:
-        """(height, width, 2) the pixels of the region."""
-        return self._places[:height, :width]
+    def places(self, box: Box) -> Floats:
+        """(height, width, 2) the pixels of a rectangle of the region."""
+        return self._places[box.y1 : box.y2, box.x1 : box.x2]
 
     def pull(self, places: Floats, offsets: Floats) -> Image:
         """The frame's colours at `places + offsets`, as the reference is lit."""

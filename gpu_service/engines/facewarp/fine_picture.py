@@ -9,7 +9,7 @@ so that what does not move stays as it is.
 import cv2
 import numpy as np
 
-from gpu_service.data import Image
+from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.geometry import Floats
 
 _FINE = 3
@@ -47,9 +47,10 @@ class FinePicture:
             fine[:, row] = _filtered(wide, kernel.T)
         self._fine = fine.reshape(_FINE * height, _FINE * width, 3)
 
-    def places(self, width: int, height: int) -> Floats:
-        """(height, width, 2) where the pixels of a picture lie in this one; for `pull`."""
-        x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    def places(self, box: Box) -> Floats:
+        """(height, width, 2) where a rectangle's pixels lie in this one; for `pull`."""
+        x = np.arange(box.x1, box.x2, dtype=np.float32)
+        y = np.arange(box.y1, box.y2, dtype=np.float32)
         return self.spots(np.stack(np.meshgrid(x, y), axis=-1))
 
     def spots(self, points: Floats) -> Floats:

@@ -47,7 +47,6 @@ class LipProfile:
         left, right = float(upper[0, 0]), float(upper[-1, 0])
         outside = np.maximum(np.maximum(left - at, at - right), 0)
         self.outside = outside.astype(np.float32)
-        self.widest_gap = float((self.lower - self.upper).max())
 
     def side(self, v: Floats, index: NDArray[np.intp], sharp: float) -> Floats:
         """0 above the seam, 1 below; soft outside the mouth, where the fields agree.

@@ -49,8 +49,11 @@ class MouthPainter:
     def __init__(self, portrait: Portrait) -> None:
         self._portrait = portrait
         area, grid = portrait.area, portrait.grid
-        self._places = portrait.textures.upper.places(grid.width, grid.height)
-        self._photo_places = portrait.fine.places(grid.width, grid.height)
+        # Of the mouth area alone: those of a large face's region would take as much memory as the
+        # enlarged picture.
+        box = area.box(grid.cell)
+        self._places = portrait.textures.upper.places(box)
+        self._photo_places = portrait.fine.places(box)
         self._at_u = LipProfile.index(area.u)
         # What a node's cells may mix with what belongs to the other side of an edge.
         half = portrait.mouth.half_mouth
@@ -95,11 +98,9 @@ class MouthPainter:
         """The cells along the lips' edges and between them; elsewhere the blended picture is."""
         portrait = self._portrait
         area, cell = portrait.area, portrait.grid.cell
-        rows = slice(area.first_row, area.first_row + area.rows)
-        columns = slice(area.first_column, area.first_column + area.columns)
-        node_uv = portrait.node_uv[rows, columns]
+        node_uv = portrait.node_uv[area.nodes]
         if head is not None:
-            node_uv = node_uv + _in_mouth(head[rows, columns], portrait)
+            node_uv = node_uv + _in_mouth(head[area.nodes], portrait)
         margin = self._margin
         at_u = LipProfile.index(node_uv[..., 0])
         wanted = (
@@ -184,7 +185,12 @@ class MouthPainter:
         """
         portrait = self._portrait
         continued = 1.0 if portrait.edges.closed else min(closing / _CONTINUED, 1.0)
-        at = slice(part.rows.start + rows.start, part.rows.start + rows.stop), part.columns
+        left, top = portrait.area.box(portrait.grid.cell)[:2]
+        first = part.rows.start - top
+        at = (
+            slice(first + rows.start, first + rows.stop),
+            slice(part.columns.start - left, part.columns.stop - left),
+        )
         if continued <= 0:
             return portrait.fine.pull(self._photo_places[at], offsets)
         lip = texture.pull(self._places[at], offsets)
@@ -231,10 +237,10 @@ class MouthPainter:
             slice(int(found_rows[0]), int(found_rows[-1]) + 1),
             slice(int(found_columns[0]), int(found_columns[-1]) + 1),
         )
-        area, cell = portrait.area, portrait.grid.cell
+        left, top = portrait.area.box(portrait.grid.cell)[:2]
         corner = (
-            part.rows.start + opened[0].start - area.first_row * cell,
-            part.columns.start + opened[1].start - area.first_column * cell,
+            part.rows.start + opened[0].start - top,
+            part.columns.start + opened[1].start - left,
         )
         jaw_uv = np.tensordot(coeffs, portrait.lower_edge_moves[:, SEAM_POINTS // 2], 1)
         jaw = (portrait.mouth.axis_u * jaw_uv[0] + portrait.mouth.axis_v * jaw_uv[1]) * half

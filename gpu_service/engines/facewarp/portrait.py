@@ -66,6 +66,19 @@ class MouthArea:
     v: Floats
     """(height, width) of each pixel in the mouth's frame."""
 
+    @property
+    def nodes(self) -> tuple[slice, slice]:
+        """Which rows and columns of the grid."""
+        return (
+            slice(self.first_row, self.first_row + self.rows),
+            slice(self.first_column, self.first_column + self.columns),
+        )
+
+    def box(self, cell: int) -> Box:
+        """In pixels of the region, of a grid with such cells."""
+        rows, columns = self.nodes
+        return Box(columns.start * cell, rows.start * cell, columns.stop * cell, rows.stop * cell)
+
 
 @dataclass(frozen=True)
 class Portrait:
@@ -319,12 +332,11 @@ def _mouth_area(grid: Grid, mouth: MouthFrame, highest: float, lowest: float) ->
 
 def _around(area: MouthArea, grid: Grid) -> Box:
     """The mouth area in pixels of the region, with a margin for what moves into it."""
-    x, y = area.first_column * grid.cell, area.first_row * grid.cell
-    width, height = area.columns * grid.cell, area.rows * grid.cell
-    margin = height // 6
+    box = area.box(grid.cell)
+    margin = box.height // 6
     return Box(
-        max(x - margin, 0),
-        max(y - margin, 0),
-        min(x + width + margin, grid.width),
-        min(y + height + margin, grid.height),
+        max(box.x1 - margin, 0),
+        max(box.y1 - margin, 0),
+        min(box.x2 + margin, grid.width),
+        min(box.y2 + margin, grid.height),
     )

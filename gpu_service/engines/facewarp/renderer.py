@@ -143,16 +143,16 @@ class Renderer:
         return _Mouth(profile, upper, lower, upper + (lower - upper) * side[..., None])
 
     def _inverse(self, field: Floats, head: Floats | None) -> Floats:
-        """Where each node's picture comes from, relative to it: x = h(y) - field(x), iterated."""
+        """Where each node's picture comes from, relative to it, in pixels.
+
+        Args:
+            field: (rows, columns, 2) pixels.
+            head: Where the nodes lie in the still portrait, relative to them, in pixels.
+        """
         cell = self._portrait.grid.cell
         in_cells = field / np.float32(cell)
         still = self._nodes if head is None else self._nodes + head / np.float32(cell)
-        area = self._portrait.area
-        steep = (
-            slice(area.first_row, area.first_row + area.rows),
-            slice(area.first_column, area.first_column + area.columns),
-        )
-        source = inverse(in_cells, still, steep)
+        source = inverse(in_cells, still, self._portrait.area.nodes)
         return np.asarray((source - self._nodes) * cell, np.float32)
 
     def _pull(self, image: Image, offsets: Floats, spots: Floats) -> None:

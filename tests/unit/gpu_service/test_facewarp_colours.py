@@ -42,6 +42,22 @@ def test_teeth_in_a_dark_face_are_as_bright_as_its_eyes_allow() -> None:
     )
 
 
+@pytest.mark.parametrize("beyond", [(0.0, -130.0), (-260.0, 0.0), (0.0, 600.0)])
+def test_eyes_that_the_border_cuts_off_say_nothing(beyond: tuple[float, float]) -> None:
+    """A picture of mouth and chin is a face to the detector at times."""
+    frame = portrait()
+    points = find_face(frame).landmarks[:, :2]
+    eyes = sorted(index for eye in EYES for index in eye)
+    away = points.copy()
+    away[eyes] += np.array(beyond, np.float32)
+    black = frame.copy()
+    for eye in EYES:
+        cv2.fillConvexPoly(black, np.rint(points[list(eye)]).astype(np.int32), (0, 0, 0))
+    np.testing.assert_array_equal(
+        mouth_colours(frame, away).tooth, mouth_colours(black, points).tooth
+    )
+
+
 def test_the_side_that_is_lit_is_told() -> None:
     light = np.linspace(1.3, 0.5, portrait().shape[1])[None, :, None]
     left = np.clip(portrait() * light, 0, 255).astype(np.uint8)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gpu_service.data import Image
+from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.fine_picture import FinePicture
 from tests.media import portrait
 
@@ -14,7 +14,7 @@ def shifted(image: Image, x: float, y: float) -> Image:
     height, width = image.shape[:2]
     fine = FinePicture(image)
     offsets = np.broadcast_to(np.array((x, y), np.float32), (height, width, 2))
-    return fine.pull(fine.places(width, height), np.ascontiguousarray(offsets))
+    return fine.pull(fine.places(Box(0, 0, width, height)), np.ascontiguousarray(offsets))
 
 
 def test_what_does_not_move_stays_as_it_is() -> None:
@@ -46,12 +46,10 @@ def test_colours_are_those_of_the_place_between_the_pixels() -> None:
 
 def test_a_part_of_a_picture_is_read_by_the_whole_ones_places() -> None:
     whole, part = FinePicture(portrait()), FinePicture(portrait()[40:140, 100:220], (100, 40))
-    height, width = portrait().shape[:2]
-    offsets = np.full((height, width, 2), 0.4, np.float32)
-    inside = slice(50, 130), slice(110, 210)
+    inside = Box(110, 50, 210, 130)
+    offsets = np.full((inside.height, inside.width, 2), 0.4, np.float32)
     np.testing.assert_array_equal(
-        part.pull(part.places(width, height), offsets)[inside],
-        whole.pull(whole.places(width, height), offsets)[inside],
+        part.pull(part.places(inside), offsets), whole.pull(whole.places(inside), offsets)
     )
 
 

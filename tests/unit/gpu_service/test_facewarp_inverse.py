@@ -53,3 +53,20 @@ def test_what_a_mouths_fields_move_is_found_again(shape: MouthShape) -> None:
     for fields in (built.upper_fields, built.lower_fields):
         field = (np.tensordot(coeffs, fields, 1) / built.grid.cell).astype(np.float32)
         assert miss(field, inverse(field, goal, steep), goal).max() < 0.3
+
+
+@pytest.mark.parametrize("squeeze", [1.0, 1.5, 3.0], ids=["to a line", "folded", "turned over"])
+def test_where_a_field_folds_the_picture_what_is_found_stays_near(squeeze: float) -> None:
+    """No place goes to most goals then; steps without bounds would end in nothing or far away."""
+    goal = nodes(20, 30)
+    field = np.zeros_like(goal)
+    field[..., 0] = squeeze * (15 - goal[..., 0])
+    source = inverse(field, goal, (slice(0, 20), slice(0, 30)))
+    assert np.isfinite(source).all()
+    assert np.abs(source - goal).max() < 100
+
+
+def test_places_that_lie_beyond_the_grid_stay_as_they_are() -> None:
+    goal = nodes(20, 30) + np.float32(1000)
+    field = np.full_like(goal, 2.0)
+    np.testing.assert_allclose(inverse(field, goal, (slice(5, 15), slice(5, 25))), goal)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from contracts.errors import NoFaceFound
 from gpu_service.data import Frame
 from gpu_service.engines.facewarp.geometry import MIDDLE
 from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
@@ -108,17 +109,24 @@ def test_a_shape_gives_the_same_pixels_whatever_came_before(frame: Frame) -> Non
     np.testing.assert_array_equal(renderer.render(SHAPES[4]), first)
 
 
-def test_a_slow_opening_has_no_jump(frame: Frame) -> None:
+@pytest.mark.parametrize(
+    ("movement", "first", "steps"),
+    [("open", 0, 41), ("width", -1, 21), ("round", 0, 21), ("closure", 0, 21), ("fv", 0, 21)],
+)
+def test_a_slow_movement_has_no_jump(frame: Frame, movement: str, first: int, steps: int) -> None:
     """Seen on the mouth alone, where it would show."""
     _, renderer = prepared(frame)
     lips = find_face(frame).landmarks[[61, 291, 0, 17], :2]
     (left, top), (right, bottom) = lips.min(axis=0).astype(int), lips.max(axis=0).astype(int) + 8
+    half_open = MouthShape(0.3, 0.0, 0.0, 0.0, 0.0)
     frames = [
-        drawn(frame, renderer, MouthShape(float(part), 0.0, 0.0, 0.0, 0.0))[top:bottom, left:right]
-        for part in np.linspace(0, 1, 41)
+        drawn(frame, renderer, half_open._replace(**{movement: float(part)}))[
+            top:bottom, left:right
+        ]
+        for part in np.linspace(first, 1, steps)
     ]
-    steps = [np.abs(after.astype(int) - before).mean() for before, after in pairwise(frames)]
-    assert max(steps) < 1.5 * float(np.median(steps))
+    changes = [np.abs(after.astype(int) - before).mean() for before, after in pairwise(frames)]
+    assert max(changes) < 1.5 * float(np.median(changes))
 
 
 def test_the_photos_own_teeth_are_shown_and_stay_with_the_skull() -> None:
@@ -156,6 +164,17 @@ def test_odd_pictures_render_within_their_frame(change) -> None:  # type: ignore
     assert 0 <= box.y1 < box.y2 <= frame.shape[0]
     for shape in SHAPES:
         assert renderer.render(shape).shape == (box.height, box.width, 3)
+
+
+@pytest.mark.parametrize("lively", [False, True])
+def test_a_face_whose_mouth_lies_beyond_the_border_is_refused(lively: bool) -> None:
+    """It would be animated, and nobody would see it."""
+    frame = scaled(portrait(), 2.0)
+    above_the_lips = round(float(find_face(frame).landmarks[2, 1]))
+    cut = frame[:above_the_lips].copy()
+    face = find_face(cut)
+    with pytest.raises(NoFaceFound, match="mouth"):
+        build_portrait(cut, face, lively=lively)
 
 
 def test_a_chin_that_the_border_cuts_off_is_not_drawn_out_in_streaks() -> None:

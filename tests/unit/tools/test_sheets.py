@@ -23,3 +23,19 @@ def test_a_file_that_is_no_picture_is_told_and_the_others_are_drawn(
     assert sheet is not None
     # The source and the shapes, faces above and mouths below.
     assert sheet.shape == (2 * sheets.SIDE, (1 + len(sheets.SHAPES)) * sheets.SIDE, 3)
+
+
+def test_pictures_of_one_name_keep_a_sheet_each(tmp_path: Path) -> None:
+    pictures = [tmp_path / folder / "face.png" for folder in "ab"]
+    for picture in pictures:
+        picture.parent.mkdir()
+        picture.write_bytes(picture.parent.name.encode())
+    assert list(sheets.named(pictures)) == [("face", b"a"), ("face-2", b"b")]
+
+
+def test_what_lies_beyond_the_picture_is_white() -> None:
+    (tile,) = sheets.tiles([portrait()], (-512, 0, 1024))
+    half = sheets.SIDE // 2
+    assert tile[:, : half - 2].min() == 255
+    assert tile[: half - 2, half + 2 :].std() > 10
+    assert tile[half + 2 :].min() == 255
