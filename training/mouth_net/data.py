@@ -93,8 +93,8 @@ def _make(folder: Path, plan: Plan) -> None:
         _store(folder / "voices_training.npz", spoken_clips)
         _store(folder / "voices_held_out.npz", spoken_held_out)
         jobs = [
-            pool.submit(_shard, folder, "training", number, _SHARD, plan.seed)
-            for number in range(plan.num_examples // _SHARD)
+            pool.submit(_shard, folder, "training", number, min(_SHARD, left), plan.seed)
+            for number, left in enumerate(range(plan.num_examples, 0, -_SHARD))
         ]
         jobs.append(pool.submit(_shard, folder, "held_out", 0, _HELD_OUT_EXAMPLES, _HELD_OUT_SEED))
         for job in jobs:

@@ -27,15 +27,16 @@ logger = logging.getLogger(__name__)
 
 
 def train(data: Data, output: Path, num_steps: int, seed: int, seconds: float | None) -> None:
-    """Train and write the mean weights as float16.
+    """Train and, at the end, write the mean weights as float16.
 
     Args:
         data: What is learnt from, and what is judged by.
-        output: The .npz file.
+        output: The .npz file; its folder is made.
         num_steps: Of the optimizer; its rate falls to nothing along half a cosine.
         seed: Of the first weights and of the order of the examples.
         seconds: When to stop at the latest; the rate then falls by the clock.
     """
+    output.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -54,7 +55,7 @@ def train(data: Data, output: Path, num_steps: int, seed: int, seconds: float | 
         warm = min((step + 1) / 100, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = _RATE * warm * (0.5 + 0.5 * float(np.cos(np.pi * done)))
-        at = step * _BATCH % (len(order) - _BATCH)
+        at = step * _BATCH % max(len(order) - _BATCH, 1)
         if at < _BATCH:
             order = random.permutation(len(order))
         chosen = np.sort(order[at : at + _BATCH])
@@ -79,7 +80,6 @@ def train(data: Data, output: Path, num_steps: int, seed: int, seconds: float | 
                 recent,
                 judged(mean, data.held_out),
             )
-            write(mean, output)
     write(mean, output)
     for name, judgement in (("varied", data.held_out), ("plain", data.plain)):
         logger.info("held out, %s: %s", name, judged(mean, judgement))

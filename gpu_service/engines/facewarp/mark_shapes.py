@@ -30,6 +30,8 @@ _LIVELY = 1.1
 _BURST_LEAD = 0.015
 _LONGEST_BURST = 0.06
 _SHORTEST_CLOSURE = 0.05
+# Longer, a contact would begin before the look-ahead shows its mark.
+_LONGEST_STRETCH = 0.25
 # A contact that low frame rates stretch stays near the onset that the ear waits for.
 _LATEST_CENTRE = 0.02
 _TEETH_OPEN = 0.1
@@ -52,12 +54,13 @@ class MarkShapes:
     """Mouth shapes of a speech whose voice gives phoneme marks.
 
     Args:
-        fps: Frame rate at which shapes are asked for; a lip closure lasts at least one frame, so
-            that at least one frame shows it.
+        fps: Frame rate at which shapes are asked for; from 4 on, a lip closure lasts at least one
+            frame, so that at least one frame shows it.
     """
 
     def __init__(self, fps: Fraction) -> None:
-        self._shortest_pulse = max(_SHORTEST_CLOSURE, float(1 / fps) + 0.001)
+        frame = min(float(1 / fps) + 0.001, _LONGEST_STRETCH)
+        self._shortest_pulse = max(_SHORTEST_CLOSURE, frame)
         self._sounds: deque[_Sound] = deque()
         self._pulses: deque[_Pulse] = deque()
 

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Final
 from zipfile import BadZipFile
 
@@ -29,7 +30,24 @@ NUM_OUTPUTS: Final = 6
 """open, width, round, closure, fv, and whether somebody speaks; all but width through a sigmoid."""
 WEIGHTS_PATH: Final = Path(__file__).with_name("mouth_net.npz")
 
-_WIDTH_CHANNEL: Final = 1
+_WIDTH_CHANNEL, _SPEAKS_CHANNEL = 1, 5
+# Surely nobody speaks.
+_NOBODY: Final = 0.1
+# The longest pauses of the training are not much longer than this second.
+_LISTENING_STEPS: Final = 50
+# What zipfile and NumPy raise by where the damage is: in an archive's header it looks like a method
+# that is not supported (RuntimeError), in an array's like Python that can't be parsed (TokenError).
+_DAMAGED: Final = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    BadZipFile,
+    TokenError,
+    zlib.error,
+)
 
 
 def shapes_of_weights() -> dict[str, tuple[int, ...]]:
@@ -54,7 +72,7 @@ def load_weights(path: Path) -> Weights:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             weights = {name: file[name].astype(np.float32) for name in shapes_of_weights()}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+    except _DAMAGED as error:
         raise EngineUnavailable(
             f"{path.name}, by which mouths follow the sound, is missing or damaged: {error}",
             hint="Install the service anew: the file is part of it.",
@@ -77,7 +95,9 @@ def shipped_weights() -> Weights:
 class MouthNet:
     """Goes through a speech once, from its start.
 
-    Every product has the same size each time, so that rounding does not depend on the cuts.
+    Every product has the same size each time, so that rounding does not depend on the cuts. While
+    nobody speaks, the state stays as it was after a second of that: whom silence teaches for longer
+    takes the first word after it for a noise.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -88,6 +108,7 @@ class MouthNet:
             for i, dilation in enumerate(DILATIONS)
         ]
         self._state: Array = np.zeros(WIDTH, np.float32)
+        self._idle_steps = 0
 
     def hear(self, rows: Array) -> Array:
         """Take the next (BLOCK_STEPS * STEP_ROWS, NUM_BANDS) rows.
@@ -99,12 +120,17 @@ class MouthNet:
         for i in range(len(DILATIONS)):
             felt = self._convolved(i, heard)
             heard = heard + felt if i else felt
+        before = self._state
         states = np.stack(list(self._recalled(heard)))
         both = np.concatenate((states, heard), axis=1)
         outputs: Array = both @ self._weights["head"] + self._weights["head_bias"]
         straight = np.tanh(outputs[:, _WIDTH_CHANNEL])
         outputs = _sigmoid(outputs)
         outputs[:, _WIDTH_CHANNEL] = straight
+        nobody = bool(outputs[:, _SPEAKS_CHANNEL].max() < _NOBODY)
+        self._idle_steps = self._idle_steps + BLOCK_STEPS if nobody else 0
+        if self._idle_steps > _LISTENING_STEPS:
+            self._state = before
         return outputs
 
     def _convolved(self, i: int, heard: Array) -> Array:

@@ -28,6 +28,8 @@ _NO_CLOSURE, _FULL_CLOSURE = 0.15, 0.6
 _NO_FV, _FULL_FV = 0.15, 0.5
 _QUIET, _SPEAKING = 0.5, 0.9
 _SPEAKS_STEPS: Final = 4
+# A frame of 25 a second, which shows each closure without help.
+_SHORT_FRAME_STEPS: Final = 2
 _LIVELY: Final = 1.25
 _TEETH_OPEN: Final = 0.1
 
@@ -79,7 +81,7 @@ class NetShapes:
 
     def _strongest(self, channel: int, place: float, now: Array) -> float:
         """What the channel reaches within the frame's own time, where frames are long."""
-        earliest = math.ceil(place - self._frame_steps + BLOCK_STEPS)
+        earliest = math.ceil(place - self._frame_steps + _SHORT_FRAME_STEPS)
         within = range(earliest, math.floor(place) + 1)
         return max([float(now[channel]), *(float(self._step(i)[channel]) for i in within)])
 

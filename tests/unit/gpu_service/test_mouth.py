@@ -41,6 +41,16 @@ def test_the_cuts_of_the_speech_change_no_bit(chunk: SpeechChunk, lengths: list[
     )
 
 
+@pytest.mark.parametrize("fps", [Fraction(1), Fraction(2), *RATES])
+def test_the_cuts_change_no_bit_at_any_frame_rate(chunk: SpeechChunk, fps: Fraction) -> None:
+    assert list(mouth_shapes(cut(chunk, [160]), fps)) == list(mouth_shapes([chunk], fps))
+
+
+def test_marks_win_over_the_sound() -> None:
+    silent_mouth = SpeechChunk(babble(1.0), marks_of(("", 1.0)))
+    assert set(mouth_shapes([silent_mouth], Fraction(25))) == {MouthShape(0, 0, 0, 0, 0)}
+
+
 @pytest.mark.parametrize("fps", RATES)
 def test_every_frame_has_a_shape_within_the_ranges(chunk: SpeechChunk, fps: Fraction) -> None:
     shapes = np.array(list(mouth_shapes([chunk], fps)))

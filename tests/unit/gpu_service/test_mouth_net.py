@@ -21,12 +21,15 @@ def test_the_shipped_weights_are_whole_and_small() -> None:
     assert WEIGHTS_PATH.stat().st_size < 1_000_000
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text", "pickle", "bits"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text", "pickle", "bits", "array"])
 def test_damaged_weights_are_told_with_what_to_do(damage: str, tmp_path: Path) -> None:
     path, good = tmp_path / "net.npz", WEIGHTS_PATH.read_bytes()
     if damage == "pickle":
         with path.open("wb") as file:
             np.savez(file, **dict.fromkeys(shapes_of_weights(), np.array([{}], object)))  # type: ignore[arg-type]
+    elif damage == "array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
     elif damage == "bits":
         middle = len(good) // 2
         path.write_bytes(good[:middle] + bytes(200) + good[middle + 200 :])
@@ -35,6 +38,24 @@ def test_damaged_weights_are_told_with_what_to_do(damage: str, tmp_path: Path) -
     with pytest.raises(EngineUnavailable, match=r"net\.npz") as error:
         load_weights(path)
     assert error.value.hint
+
+
+def test_whichever_byte_is_damaged_the_weights_load_or_say_so(tmp_path: Path) -> None:
+    path, good = tmp_path / "net.npz", WEIGHTS_PATH.read_bytes()
+    random = np.random.default_rng(0)
+    # Headers of the archive and of its arrays: what lies between is summed and checked.
+    directory = good.index(b"PK\x01\x02")
+    places = [*random.integers(0, 200, 150), *random.integers(directory, len(good), 150)]
+    num_refused = 0
+    for place in places:
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            load_weights(path)
+        except EngineUnavailable:
+            num_refused += 1
+    assert num_refused > 100
 
 
 @pytest.mark.parametrize("fault", ["shape", "nan"])

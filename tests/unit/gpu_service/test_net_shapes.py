@@ -110,6 +110,19 @@ def test_speech_that_starts_at_once_opens_the_mouth_at_once() -> None:
     assert opening.max() > 0.2
 
 
+@pytest.mark.parametrize("room", [0.0, 1e-4])
+@pytest.mark.parametrize("seconds", [5, 30])
+def test_speech_after_a_long_silence_is_heard_from_its_first_word(
+    seconds: int, room: float
+) -> None:
+    speech = sample_speech()
+    sound = np.concatenate((silence(float(seconds)), speech))
+    noise = room * np.random.default_rng(0).standard_normal(len(sound))
+    opening = track_of(sound + noise)[25 * seconds :, OPEN]
+    at_once = track_of(speech)[:, OPEN]
+    assert np.corrcoef(opening[:25], at_once[:25])[0, 1] > 0.9
+
+
 def test_the_mouth_shuts_in_pauses_of_speech_and_at_its_end() -> None:
     speech = sample_speech()
     track = track_of(speech, silence(0.8), speech, silence(0.6))
