@@ -30,7 +30,7 @@ class FacewarpEngine:
     info: ClassVar[EngineInfo] = EngineInfo(
         name="facewarp",
         title="Built in: photos and videos of a face speak, with nothing to download.",
-        version="1",
+        version="2",
         accepts=("photo", "video"),
         streaming=True,
         look_ahead_seconds=float(LOOK_AHEAD_SECONDS),

@@ -238,7 +238,7 @@ class MouthPainter:
         )
         jaw_uv = np.tensordot(coeffs, portrait.lower_edge_moves[:, SEAM_POINTS // 2], 1)
         jaw = (portrait.mouth.axis_u * jaw_uv[0] + portrait.mouth.axis_v * jaw_uv[1]) * half
-        light = 1 - (1 - _ROUNDED_LIGHT) * float(np.clip(coeffs[Basis.ROUND], 0, 1)) ** 1.5
+        light = 1 - (1 - _ROUNDED_LIGHT) * float(np.clip(coeffs[Basis.ROUND], 0, 1)) ** 2.2
         head = None if part.head is None else part.head[opened]
         painted = portrait.interior.paint(
             corner, to_upper[opened], to_lower[opened], jaw, light, head
