@@ -50,13 +50,15 @@ def build_dub(track: FaceTrack, progress: Progress) -> Dub:
     """Prepare a video; one frame is decoded for each person in it, however long it is.
 
     Raises:
-        NoFaceFound: No source frame shows a face.
+        NoFaceFound: No source frame shows a face, or all of them cut off its mouth.
     """
     if not any(track.faces):
         raise NoFaceFound("no face was found in the video")
     progress("prepare", 0, 1)
     landmarks = SeenLandmarks(track)
     found = find_people(track, landmarks)
+    if not found:
+        raise NoFaceFound("the picture's border cuts off the mouth in every frame of the video")
     people: list[Seen | None] = [None] * len(track.faces)
     with Footage(track.source) as footage:
         for done, person in enumerate(found, 1):

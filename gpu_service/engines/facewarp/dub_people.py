@@ -14,6 +14,8 @@ from gpu_service.engines.facewarp.dub_motion import unlikeness
 MOST_PEOPLE: Final = 8
 """A film of many cuts must neither take endless memory nor be prepared for minutes: who comes later
 has the reference whose mouth is most like theirs."""
+_MOUTH: Final = (0, 17, 61, 291)
+"""The middle of both lips, and the corners."""
 _ALIKE: Final = 0.12
 """Mouths at rest that differ by less, in half mouths, share a reference. The first seconds of one
 person's film differ by 0.02 to 0.1 from one to the next while the head looks the same way, other
@@ -57,7 +59,7 @@ class Part(Sequence[Landmarks | None]):
 
 
 def find_people(track: FaceTrack, seen: Sequence[Landmarks | None]) -> list[Person]:
-    """Sort the scenes of a video by who is in them.
+    """Sort the scenes of a video by who is in them; scenes that show no mouth are left out.
 
     Args:
         track: Of the video.
@@ -66,9 +68,10 @@ def find_people(track: FaceTrack, seen: Sequence[Landmarks | None]) -> list[Pers
     people: list[Person] = []
     for first, end in pairwise(sorted({0, *track.chosen, len(track.faces)})):
         frames = [index for index in range(first, end) if track.faces[index] is not None]
-        at_rest = frames[choose_reference(Part(seen, frames))] if frames else first
+        whole = _showing_the_mouth(track, frames)
+        at_rest = whole[choose_reference(Part(seen, whole))] if whole else first
         mouth = seen[at_rest]
-        if mouth is None:
+        if not whole or mouth is None:
             continue
         off = [unlikeness(each.mouth, mouth) for each in people]
         if off and (min(off) < _ALIKE or len(people) == MOST_PEOPLE):
@@ -78,3 +81,20 @@ def find_people(track: FaceTrack, seen: Sequence[Landmarks | None]) -> list[Pers
         else:
             people.append(Person(mouth, frames, [at_rest]))
     return people
+
+
+def _showing_the_mouth(track: FaceTrack, frames: Sequence[int]) -> list[int]:
+    """Those of the frames that show as much of the mouth as any does; none if that is little.
+
+    Landmarks go on beyond the border where a part of the face is cut off.
+    """
+    faces = [track.faces[index] for index in frames]
+    if not faces:
+        return []
+    size = (track.source.width, track.source.height)
+    at = np.stack([face.landmarks[list(_MOUTH), :2] for face in faces if face is not None])
+    inside = ((at >= 0) & (at < size)).all(axis=2).sum(axis=1)
+    most = int(inside.max())
+    if most < len(_MOUTH) // 2:
+        return []
+    return [index for index, count in zip(frames, inside, strict=True) if count == most]

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from contracts.errors import NoFaceFound
 from gpu_service.data import Face, FaceTrack, SpeechChunk, no_progress
 from gpu_service.engines.facewarp.dub import build_dub
 from gpu_service.engines.facewarp.dub_people import MOST_PEOPLE, Part, find_people
@@ -88,3 +89,28 @@ def test_nobody_gets_the_mouth_of_who_was_there_before_the_cut(
     for one, other in zip(wanted, found, strict=True):
         assert one.box == other.box
         np.testing.assert_array_equal(one.pixels, other.pixels)
+
+
+def shifted(face: Face | None, down: float) -> Face:
+    assert face is not None
+    landmarks = face.landmarks + np.array([0, down, 0], np.float32)
+    return Face(face.box, landmarks, 0.0)
+
+
+def test_a_reference_shows_the_whole_mouth_if_any_frame_does(faces: list[Face | None]) -> None:
+    half = shifted(faces[2], 440 - shifted(faces[2], 0).landmarks[61, 1])
+    track = scenes([half, faces[1], half, faces[3]], [0])
+    (person,) = find_people(track, landmarks_of(track.faces))
+    assert person.at_rest == [1]
+    assert person.frames == [0, 1, 2, 3]
+
+
+def test_a_scene_whose_border_cuts_off_the_mouth_is_left_as_it_is(
+    faces: list[Face | None],
+) -> None:
+    away = [shifted(face, 300) for face in faces[4:]]
+    track = scenes([*faces[:4], *away], [0, 4])
+    patches = build_dub(track, no_progress).render([SpeechChunk(babble(0.32))])
+    assert [patch.frame_index for patch in patches] == [0, 1, 2, 3]
+    with pytest.raises(NoFaceFound, match="border cuts off the mouth"):
+        build_dub(scenes([*away, *away], [0]), no_progress)
