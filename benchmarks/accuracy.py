@@ -4,8 +4,7 @@ Each portrait says samples/speech.flac, and the same landmarks that placed its m
 was drawn: this shows that the renderer obeys, not that lips fit the speech. Without arguments the
 portraits are samples/portrait.jpg and views of it.
 
-    python3 run.py bench accuracy [PICTURE ...] [-o benchmarks/results/accuracy.json]
-                                  [--summary] [--sheets FOLDER]
+    python3 run.py bench accuracy [PICTURE ...] [-o benchmarks/results/accuracy.json] [--summary]
 """
 
 import argparse
@@ -39,23 +38,16 @@ MAX_HEIGHT: Final = 1080
 EVERY: Final = 3
 """Of the speech's frames, each so many-th is measured."""
 SPEECH_SECONDS: Final = 6
-SWEEP_STEPS: Final = 51
+SWEEP_STEPS: Final = 11
+FLICKER_STEPS: Final = 51
 SILENT_SECONDS: Final = 4.0
 CLOSURE: Final = MouthShape(0.0, 0.0, 0.0, 1.0, 0.0)
 BESIDE: Final = 0.25
 """From so many face widths off the face's outline on, jaw and skin are said not to move."""
 FAR: Final = 0.6
 """From so many face widths off the face's outline on, the head's motion is said to end."""
-SHEET_SHAPES: Final = {
-    "rest": REST,
-    "open .3": MouthShape(0.3, 0.0, 0.0, 0.0, 0.0),
-    "open .6": MouthShape(0.6, 0.0, 0.0, 0.0, 0.0),
-    "open 1": MouthShape(1.0, 0.0, 0.0, 0.0, 0.0),
-    "wide": MouthShape(0.3, 1.0, 0.0, 0.0, 0.0),
-    "round": MouthShape(0.3, -0.3, 1.0, 0.0, 0.0),
-    "closure": CLOSURE,
-    "f/v": MouthShape(0.1, 0.0, 0.0, 0.0, 1.0),
-}
+HALF_OPEN: Final = MouthShape(0.5, 0.0, 0.0, 0.0, 0.0)
+WIDE_OPEN: Final = MouthShape(1.0, 0.0, 0.0, 0.0, 0.0)
 _CORNERS: Final = (61, 291)
 _INNER_UPPER, _INNER_LOWER = (13, 82, 312), (14, 87, 317)
 _LIPS: Final = (
@@ -144,22 +136,28 @@ def obedience(one: Subject) -> dict[str, float]:
     frames = SPEECH_SECONDS * FPS
     shapes = list(islice(mouth_shapes(speech, FPS), 0, int(frames), EVERY))
     found = [one.measured(one.drawn(shape)) for shape in shapes]
-    pairs = [(s, m) for s, m in zip(shapes, found, strict=True) if m is not None]
-    opening = np.array([mouth_opening(landmarks) for _, landmarks in pairs])
-    width = np.array([mouth_width(landmarks) for _, landmarks in pairs])
-    said = np.array([shape for shape, _ in pairs])
-    spread = np.linspace(-1, 1, 11)
+    opening, width, said = each(found, mouth_opening), each(found, mouth_width), np.array(shapes)
+    opened, spread = np.linspace(0, 1, SWEEP_STEPS), np.linspace(-1, 1, SWEEP_STEPS)
+    gaps = [one.measured(one.drawn(MouthShape(float(o), 0.0, 0.0, 0.0, 0.0))) for o in opened]
     swept = [one.measured(one.drawn(MouthShape(0.2, float(w), 0.0, 0.0, 0.0))) for w in spread]
-    widths = np.array([np.nan if m is None else mouth_width(m) for m in swept])
-    seen = np.isfinite(widths)
     return {
         "r_opening": correlation(said[:, 0], opening),
-        "r_width": correlation(spread[seen], widths[seen]),
-        # In speech, spreading, rounding and the jaw all change the width at once.
+        # In speech, rounding and closures narrow the opening too, and rounding and the jaw change
+        # the width, as they should.
+        "r_opening_alone": correlation(opened, each(gaps, mouth_opening)),
+        "r_opening_by_all": multiple_correlation(said, opening),
+        "r_width": correlation(spread, each(swept, mouth_width)),
         "r_width_in_speech": multiple_correlation(said[:, :3], width),
         "lost_frames": sum(m is None for m in found) / len(found),
-        "widest_opening": float(opening.max() - opening.min()),
+        "widest_opening": float(np.fmax.reduce(opening) - np.fmin.reduce(opening)),
     }
+
+
+def each(
+    found: Sequence[Landmarks | None], measure: Callable[[Landmarks], float]
+) -> NDArray[np.float64]:
+    """A figure of each frame's face; not a number where the face was lost."""
+    return np.array([np.nan if landmarks is None else measure(landmarks) for landmarks in found])
 
 
 def mouth_width(landmarks: Landmarks) -> float:
@@ -177,14 +175,20 @@ def mouth_gap(landmarks: Landmarks) -> float:
 
 
 def correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Pearson's; 0 where either does not change."""
-    if len(one) < 3 or min(float(one.std()), float(other.std())) < 1e-9:
+    """Pearson's, of those measured in both; 0 where either does not change, NaN below three."""
+    known = np.isfinite(one) & np.isfinite(other)
+    one, other = one[known], other[known]
+    if len(one) < 3:
+        return float("nan")
+    if min(float(one.std()), float(other.std())) < 1e-9:
         return 0.0
     return float(np.corrcoef(one, other)[0, 1])
 
 
 def multiple_correlation(causes: NDArray[np.float64], effect: NDArray[np.float64]) -> float:
     """Between an effect and the best sum of its causes."""
+    known = np.isfinite(effect)
+    causes, effect = causes[known], effect[known]
     terms = np.column_stack((causes, np.ones(len(causes))))
     weights = np.linalg.lstsq(terms, effect, rcond=None)[0]
     return correlation(terms @ weights, effect)
@@ -221,7 +225,7 @@ def surroundings(one: Subject) -> dict[str, Any]:
     box = one.avatar.renderer.box
     outside = np.ones(off.shape, bool)
     outside[box.y1 : box.y2, box.x1 : box.x2] = False
-    wide_open = one.drawn(SHEET_SHAPES["open 1"])
+    wide_open = one.drawn(WIDE_OPEN)
     speech = list(speech_chunks(decode_sound((SAMPLES / "speech.flac").read_bytes())))
     natural = list(islice(one.spoken(speech, "natural"), 0, 50, 7))
     ring = (off > 0.36) & (off < FAR)
@@ -254,10 +258,9 @@ def sharpness(one: Subject) -> dict[str, float]:
     # One pixel less, so that the outline's own edge is not counted.
     where = cv2.erode(face, np.ones((5, 5), np.uint8)).astype(bool)
     own = detail(one.picture, where)
-    half = MouthShape(0.5, 0.0, 0.0, 0.0, 0.0)
     return {
         "sharp_at_rest": detail(one.drawn(REST), where) / own,
-        "sharp_in_speech": detail(one.drawn(half), where) / own,
+        "sharp_in_speech": detail(one.drawn(HALF_OPEN), where) / own,
     }
 
 
@@ -269,9 +272,8 @@ def detail(frame: Frame, where: NDArray[np.bool_]) -> float:
 
 def flicker(one: Subject) -> dict[str, float]:
     """Whether a shape is always drawn alike, and slow openings without a jerk."""
-    half = SHEET_SHAPES["open .6"]
-    first, _, again = one.drawn(half), one.drawn(CLOSURE), one.drawn(half)
-    steps = np.linspace(0, 1, SWEEP_STEPS)
+    first, _, again = one.drawn(HALF_OPEN), one.drawn(CLOSURE), one.drawn(HALF_OPEN)
+    steps = np.linspace(0, 1, FLICKER_STEPS)
     frames = [one.drawn(MouthShape(float(s), 0.0, 0.0, 0.0, 0.0)).astype(np.int16) for s in steps]
     changes = [np.abs(b - a).mean() for a, b in pairwise(frames)]
     return {
@@ -313,25 +315,6 @@ def rounded(value: Any) -> Any:
     return round(value, 4) if finite(value) else None
 
 
-def sheet(one: Subject) -> Frame:
-    """The portrait and its mouth in every shape, side by side."""
-    frames = {"photo": one.picture} | {n: one.drawn(shape) for n, shape in SHEET_SHAPES.items()}
-    box, points = one.face.box, one.face.landmarks[:, :2]
-    middle, half = points[list(_LIPS)].mean(axis=0), 0.3 * face_width(one.face.landmarks)
-    cells = []
-    for name, frame in frames.items():
-        face = _cell(frame, box.x1, box.y1, box.x2, box.y2)
-        mouth = _cell(frame, *(int(edge) for edge in (*(middle - half), *(middle + half))))
-        cv2.putText(face, name, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 255, 255), 1)
-        cells.append(np.vstack((face, mouth)))
-    return np.hstack(cells)
-
-
-def _cell(frame: Frame, x1: int, y1: int, x2: int, y2: int) -> Frame:
-    part = frame[max(y1, 0) : y2, max(x1, 0) : x2]
-    return np.asarray(cv2.resize(part, (200, 200), interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -340,7 +323,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("pictures", type=Path, nargs="*", metavar="PICTURE")
     parser.add_argument("-o", "--output", type=Path, help="also write the JSON there")
     parser.add_argument("--summary", action="store_true", help="name no single portrait")
-    parser.add_argument("--sheets", type=Path, help="folder for pictures of every shape")
     options = parser.parse_args(arguments)
     given = {path.stem: path.read_bytes() for path in options.pictures} or views()
     found: dict[str, dict[str, Any]] = {}
@@ -352,9 +334,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             refused[name] = error.detail
             continue
         found[name] = measure(one)
-        if options.sheets:
-            options.sheets.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(options.sheets / f"{name}.png"), sheet(one))
     settings = {"fps": float(FPS), "max_height": MAX_HEIGHT, "speech_seconds": SPEECH_SECONDS}
     told: dict[str, Any] = {"settings": settings, "summary": summary(found) if found else {}}
     if options.summary:

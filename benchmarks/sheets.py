@@ -27,7 +27,7 @@ from gpu_service.engines.facewarp.shape import REST, MouthShape
 from gpu_service.faces.detect import face_width, find_face
 from gpu_service.faces.track import track_faces
 from gpu_service.media.decode import decode_face
-from tests.media import Photo, portrait, sample_speech, scaled, turned
+from tests.media import Photo, portrait, sample_speech, saved_frame, scaled, turned
 
 FPS: Final = Fraction(25)
 SPEECH_SECONDS: Final = 4
@@ -61,8 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     pages: list[list[Frame]] = []
-    for name, picture in named(options.pictures):
+    for name, data in named(options.pictures):
         try:
+            picture = next(decode_face(data, MAX_HEIGHT).frames())
             frames = [picture, *shapes(picture)]
             spoken = [] if options.shapes_only else strip(picture, options.motion)
             face, mouth = windows(picture)
@@ -80,17 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def named(paths: Sequence[Path]) -> Iterator[tuple[str, Frame]]:
-    """The pictures that are given, or the sample and views of it."""
+def named(paths: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
+    """The files that are given, or the sample and views of it."""
     for path in paths:
-        yield path.stem, next(decode_face(path.read_bytes(), MAX_HEIGHT).frames())
+        yield path.stem, path.read_bytes()
     if not paths:
         frame = portrait()
-        yield "sample", frame
-        yield "large", scaled(frame, 3.0)
-        yield "small", scaled(frame, 0.6)
-        yield "grey", np.repeat(frame[..., 1:2], 3, axis=2)
-        yield "turned", turned(scaled(frame, 2.0), 25)
+        yield "sample", saved_frame(frame)
+        yield "large", saved_frame(scaled(frame, 2.0))
+        yield "small", saved_frame(scaled(frame, 0.6))
+        yield "grey", saved_frame(np.repeat(frame[..., 1:2], 3, axis=2))
+        yield "turned", saved_frame(turned(scaled(frame, 2.0), 25))
 
 
 def shapes(picture: Frame) -> list[Frame]:

@@ -11,6 +11,8 @@ from contracts.lipsync import LipSyncOptions
 from gpu_service.data import Box, Detection, Edges, Face, FaceTrack, Landmarks
 from gpu_service.engines.wav2lip.preprocess import OVAL
 from gpu_service.engines.wav2lip.published import smooth_boxes
+from gpu_service.faces.detect import roll
+from gpu_service.faces.track import LYING
 
 Pads = tuple[float, float, float, float]
 """Pixels to add: top, bottom, left, right."""
@@ -24,7 +26,7 @@ def face_boxes(track: FaceTrack, options: LipSyncOptions) -> list[Box | None]:
 
     The detector's box counts where there is one, else the landmarks' box. A face that only the
     detector found has no landmarks that a mouth could be blended along, so it has a box only with
-    `paste=box`.
+    `paste=box`. So has a face that lies or hangs: the mouths that the network draws are upright.
 
     With `smoothing=release`, frames without a face end the averaging; the release itself would
     stop there. Like the release, it averages across cuts.
@@ -33,7 +35,7 @@ def face_boxes(track: FaceTrack, options: LipSyncOptions) -> list[Box | None]:
     detections = track.detections or [None] * len(track.faces)
     blended = options.paste == "blend"
     places = [
-        None if face is None and blended else _place(face, detection)
+        None if blended and not _stands(face) else _place(face, detection)
         for face, detection in zip(track.faces, detections, strict=True)
     ]
     if options.smoothing == "centred":
@@ -67,6 +69,10 @@ def face_box(landmarks: Landmarks, pads: Pads, width: int, height: int) -> Box:
         height: Likewise.
     """
     return _padded(_whole(_outline(landmarks)), pads, width, height)
+
+
+def _stands(face: Face | None) -> bool:
+    return face is not None and abs(roll(face.landmarks)) <= LYING
 
 
 def _place(face: Face | None, detection: Detection | None) -> Edges | None:

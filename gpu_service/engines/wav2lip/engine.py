@@ -96,7 +96,7 @@ class Wav2LipEngine:
         """Cut the face out of every source frame.
 
         Raises:
-            NoFaceFound: No source frame shows a face.
+            NoFaceFound: No source frame shows a face, or none that stands upright.
             CheckpointMissing: The checkpoint that was asked for is not installed.
             CheckpointMismatch: It holds something else.
         """
@@ -105,6 +105,11 @@ class Wav2LipEngine:
         generator = self._generator(self._checkpoint(options.checkpoint))
         source, num_frames = track.source, len(track.faces)
         boxes = face_boxes(track, options)
+        if not any(boxes):
+            raise NoFaceFound(
+                "the face does not stand upright, and wav2lip draws upright mouths only",
+                hint="Turn the picture until the face stands upright.",
+            )
         crops = Crops()
         for index, (box, frame) in enumerate(zip(boxes, source.frames(), strict=False)):
             if box is not None:

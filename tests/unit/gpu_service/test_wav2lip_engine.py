@@ -23,7 +23,7 @@ from gpu_service.data import (
 from gpu_service.engines.wav2lip.engine import Wav2LipEngine
 from gpu_service.faces.track import track_faces
 from tests.fakes.generator import FakeGenerators, installed
-from tests.media import Film, Photo, babble, portrait, silence
+from tests.media import Film, Photo, babble, portrait, silence, turned
 
 FPS = Fraction(25)
 PLAIN = LipSyncOptions()
@@ -103,6 +103,24 @@ def test_pads_and_paste_change_what_is_drawn(engine: Wav2LipEngine) -> None:
 def test_nothing_but_empty_frames_is_an_error(engine: Wav2LipEngine) -> None:
     with pytest.raises(NoFaceFound):
         engine.prepare(FaceTrack(Photo(EMPTY), FPS, (None,)), PLAIN, no_progress)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_face_that_lies_or_hangs_is_refused_with_what_would_help(
+    engine: Wav2LipEngine, turns: int
+) -> None:
+    lying = np.ascontiguousarray(np.rot90(portrait(), turns))
+    track = track_faces(Photo(lying), FPS, PLAIN, no_progress)
+    with pytest.raises(NoFaceFound, match="upright") as caught:
+        engine.prepare(track, PLAIN, no_progress)
+    assert "Turn the picture" in caught.value.hint
+
+
+def test_a_video_is_left_as_it_is_while_the_face_lies(engine: Wav2LipEngine) -> None:
+    lying = np.ascontiguousarray(np.rot90(portrait()))
+    track = film_track(portrait(), lying, turned(portrait(), 30))
+    assert all(track.faces)
+    assert [patch.frame_index for patch in drawn(engine, track, 0.12)] == [0, 2]
 
 
 def test_the_checkpoint_is_the_one_asked_for_and_the_gan_by_default(tmp_path: Path) -> None:

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import multiple_correlation, psnr, rounded, sheet, subject, summary, views
+from benchmarks.accuracy import (
+    closures,
+    correlation,
+    finite,
+    multiple_correlation,
+    obedience,
+    psnr,
+    rounded,
+    subject,
+    summary,
+    views,
+)
 from gpu_service.data import Frame
 from gpu_service.faces.detect import face_width
 
@@ -48,9 +59,26 @@ def test_a_figure_that_could_not_be_measured_is_left_out_of_the_summary() -> Non
     assert rounded(float("nan")) is None
 
 
-def test_every_view_of_the_portrait_has_a_face_that_is_drawn_in_every_shape() -> None:
-    views_by_name = views()
-    one = subject(views_by_name["mirrored"])
-    assert face_width(one.face.landmarks) == pytest.approx(92, abs=3)
-    assert sheet(one).shape[:2] == (400, 9 * 200)
-    assert len(views_by_name) == len(set(views_by_name.values()))
+def test_frames_whose_face_is_lost_are_told_and_spoil_no_other_figure() -> None:
+    known = np.array([0.1, 0.4, 0.2, 0.9, 0.6])
+    gaps = np.insert(known, 2, np.nan)
+    assert correlation(np.insert(known, 2, 5.0), gaps) == pytest.approx(1.0)
+    assert multiple_correlation(np.insert(known, 2, 5.0)[:, None], gaps) == pytest.approx(1.0)
+    assert np.isnan(correlation(known, np.full(5, np.nan)))
+
+
+def test_a_portrait_whose_face_is_never_found_again_is_measured_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = subject(views()["portrait"])
+    monkeypatch.setattr("benchmarks.accuracy.follow", lambda _frame, _face: None)
+    monkeypatch.setattr("benchmarks.accuracy.SPEECH_SECONDS", 1)
+    found = obedience(one) | closures(one)
+    assert found.pop("lost_frames") == 1.0
+    assert not any(map(finite, found.values()))
+
+
+def test_every_view_of_the_portrait_is_another_picture_with_its_face() -> None:
+    made = views()
+    assert face_width(subject(made["mirrored"]).face.landmarks) == pytest.approx(92, abs=3)
+    assert len(made) == len(set(made.values()))
