@@ -24,7 +24,8 @@ class LipSyncOptions(BaseModel):
     max_height: Annotated[int, Field(ge=64, le=1920, examples=[720])] = 1080
     """Tallest output, in pixels; larger faces are scaled down, sides are made even."""
     motion: Motion = "natural"
-    """`natural` moves the head and blinks where the engine can, `still` moves the mouth only."""
+    """`natural` moves the head and blinks where the engine can, `still` moves the mouth only. A
+    video's head moves as it was filmed."""
     length_mode: LengthMode = "loop"
     """What happens when a face video and the speech differ in length. `loop` starts the video over,
     `bounce` turns it back at its ends, `remap` plays it slower or faster: all three end with the
@@ -53,7 +54,7 @@ class LipSyncOptions(BaseModel):
     paste: Literal["blend", "box"] = "blend"
     """`blend` feathers the mouth into the picture, `box` pastes the whole crop."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """Makes random motion repeatable."""
+    """Makes a photo's random motion repeatable."""
 
 
 class EngineInfo(BaseModel):

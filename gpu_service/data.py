@@ -139,6 +139,9 @@ class FaceTrack:
     steadied: Sequence[Shifts | None] = ()
     """How far smoothing has moved each face's landmarks from where they were found, for engines to
     which the moment counts more than steadiness; empty where nothing was smoothed."""
+    chosen: Sequence[int] = ()
+    """Source frames in which the face was chosen, ascending: the first that shows it, and those
+    after a cut or after it was away for long. From there on it may be another person's."""
     detections: Sequence[Detection | None] = ()
     """The chosen face in each source frame as `LipSyncOptions.detector` sees it, also where no
     landmarks were found; empty where the landmarks say where the face is."""

@@ -53,6 +53,9 @@ PATCHES_AHEAD: Final = 16
 """So many patches may be drawn before they are encoded: engines draw some at once."""
 STAGES: Final = ("decode", "track", "prepare", "render", "compose", "encode")
 
+_FOR_PHOTOS: Final = frozenset({"motion", "seed"})
+"""Options that change nothing in a video: its head moves as it was filmed."""
+_FOR_VIDEOS: Final = frozenset({"length_mode", "smoothing"})
 _EVERY_ENGINE: Final = frozenset({"engine", "fps", "max_height", "face"})
 """Options that the road itself uses."""
 _SHAPE_NO_AVATAR: Final = frozenset({"engine", "seed"})
@@ -321,8 +324,8 @@ def _ranges(indices: Iterable[int]) -> tuple[FrameRange, ...]:
 
 def _used_options(info: EngineInfo, kind: str) -> frozenset[str]:
     """Options that may change something here."""
-    for_videos = {"length_mode", "smoothing"} if kind == "video" else set()
-    return _EVERY_ENGINE.union(info.options, for_videos)
+    used = _EVERY_ENGINE.union(info.options, _FOR_VIDEOS)
+    return used - (_FOR_PHOTOS if kind == "video" else _FOR_VIDEOS)
 
 
 def _ignored(options: LipSyncOptions, info: EngineInfo, kind: str) -> tuple[str, ...]:

@@ -71,6 +71,7 @@ def track_faces(
     faces: list[Face | None] = []
     detections: list[Detection | None] = []
     cuts: set[int] = set()
+    chosen: list[int] = []
     of_face: tuple[str, ...] = ()
     of_choice: tuple[str, ...] = ()
     met = False
@@ -89,6 +90,8 @@ def track_faces(
             )
             if follower.cut:
                 cuts.add(index)
+            if follower.chosen_from:
+                chosen.append(index)
             if watcher:
                 detections.append(watcher.find(frame, face, cut=follower.cut))
             faces.append(face)
@@ -97,10 +100,12 @@ def track_faces(
         raise follower.failure
     warnings = of_face + of_choice
     if options.smoothing != "centred":
-        return FaceTrack(source, fps, faces, warnings, detections=detections)
+        return FaceTrack(source, fps, faces, warnings, chosen=chosen, detections=detections)
     steadied = smooth_faces(faces, cuts, source.width, source.height)
     steady = smooth_detections(detections, cuts)
-    return FaceTrack(source, fps, faces, warnings, steadied=steadied, detections=steady)
+    return FaceTrack(
+        source, fps, faces, warnings, steadied=steadied, chosen=chosen, detections=steady
+    )
 
 
 def _first_frames(source: FaceSource, num_frames: int | None) -> Iterator[Frame]:

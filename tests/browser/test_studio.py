@@ -12,6 +12,7 @@ from contracts.jobs import JobStage, JobState
 from frontend import words
 from tests.fakes.backend import (
     FACEWARP,
+    PHOTOS_ONLY,
     WAV2LIP,
     WAV2LIP_LOADING,
     WAV2LIP_MISSING,
@@ -286,7 +287,7 @@ def test_choosing_an_engine_shows_its_options_alone(
     form.get_by_text("More options").click()
     expect(page.locator("#text-pads")).to_be_visible()
     page.select_option("#text-engine", "facewarp")
-    expect(form.locator(".outlook:visible")).to_contain_text("It animates photos only.")
+    expect(form.locator(".outlook:visible")).to_contain_text("facewarp (built in)")
     for name in ("checkpoint", "pads", "paste", "detector"):
         expect(page.locator(f"#text-{name}")).not_to_be_visible()
     expect(page.locator("#text-face")).to_be_visible()
@@ -308,12 +309,12 @@ def test_choosing_an_engine_shows_its_options_alone(
 def test_the_page_says_which_engine_renders_and_why_for_the_face_that_is_given(
     page: Page, pages: str, fake: FakeBackend, tmp_path: Path
 ) -> None:
-    fake.engines = [WAV2LIP_MISSING, FACEWARP]
+    fake.engines = [WAV2LIP_MISSING, PHOTOS_ONLY]
     (tmp_path / "film.mp4").write_bytes(filmed([portrait()]))
     page.goto(pages)
     said = page.locator("#make-text .outlook:visible")
     expect(said).to_contain_text(
-        "Engine for a photo: facewarp (built in). wav2lip is not ready: the checkpoint"
+        "Engine for a photo: photos-only (built in). wav2lip is not ready: the checkpoint"
     )
     said.get_by_text("How to get it ready").click()
     expect(said).to_contain_text("Run: weights fetch wav2lip_gan.")

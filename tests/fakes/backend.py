@@ -43,7 +43,7 @@ FACEWARP = EngineStatus(
         name="facewarp",
         title="Built-in engine, no GPU needed",
         version="1",
-        accepts=("photo",),
+        accepts=("photo", "video"),
         streaming=True,
         look_ahead_seconds=0.3,
         licence="Apache-2.0",
@@ -51,6 +51,12 @@ FACEWARP = EngineStatus(
     ),
     ready=True,
 )
+PHOTOS_ONLY = FACEWARP.model_copy(
+    update={
+        "info": FACEWARP.info.model_copy(update={"name": "photos-only", "accepts": ("photo",)}),
+    }
+)
+"""An engine that refuses videos."""
 
 WAV2LIP = EngineStatus(
     info=EngineInfo(

@@ -10,7 +10,7 @@ from gpu_service.engines.facewarp.geometry import LEFT_EAR, RIGHT_EAR, head_fram
 
 _NOISE: Final = 0.005
 """How far landmarks jitter, in face widths; what moves further moves."""
-_HALF_MOUTH: Final = 0.185
+HALF_MOUTH: Final = 0.185
 """Half a mouth at rest, in face widths."""
 _RESTING: Final = 0.06
 """Lips that are no further apart than this, in half mouths at rest, are shut."""
@@ -56,7 +56,7 @@ class SeenLandmarks(Sequence[Landmarks | None]):
 def lip_gap(landmarks: Landmarks) -> float:
     """How far the inner lips are apart in the middle, in half mouths at rest."""
     apart = np.linalg.norm(landmarks[[13, 82, 312]] - landmarks[[14, 87, 317]], axis=1).mean()
-    return float(apart / (_HALF_MOUTH * head_frame(landmarks).face_width))
+    return float(apart / (HALF_MOUTH * head_frame(landmarks).face_width))
 
 
 def choose_reference(seen: Sequence[Landmarks | None]) -> int:

@@ -1,4 +1,4 @@
-"""How a video's head and its own mouth move, as seen from one of its frames, the reference."""
+"""How a head in a video and its own mouth move, as seen from one of its frames, the reference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from gpu_service.data import Landmarks
-from gpu_service.engines.facewarp.dub_landmarks import lip_gap
+from gpu_service.engines.facewarp.dub_landmarks import HALF_MOUTH, lip_gap
 from gpu_service.engines.facewarp.fields import Controls, solve_fields
 from gpu_service.engines.facewarp.geometry import (
     LEFT_CORNER,
@@ -68,7 +68,7 @@ class Motion:
     """What moves in a video before anybody dubs it."""
 
     places: Sequence[Place | None]
-    """Of every source frame; None where no face was found."""
+    """Of every frame; None where no face was found."""
     upper_fields: Floats
     lower_fields: Floats
     """(num_moves, rows, columns, 2) on the portrait's grid, in pixels of the reference: from each
@@ -78,12 +78,12 @@ class Motion:
 def measure_motion(
     portrait: Portrait, reference: Landmarks, seen: Sequence[Landmarks | None]
 ) -> Motion:
-    """Measure every frame against the reference.
+    """Measure every frame of a person against the reference.
 
     Args:
         portrait: Of the reference.
         reference: Its landmarks.
-        seen: The landmarks in every source frame; read twice, so that they need not be kept.
+        seen: The landmarks in every frame; read twice, so that they need not be kept.
     """
     controls = _Controls(portrait, reference)
 
@@ -113,6 +113,17 @@ def measure_motion(
     )
     places = [None if landmarks is None else place(landmarks) for landmarks in seen]
     return Motion(places, upper, lower)
+
+
+def unlikeness(reference: Landmarks, landmarks: Landmarks) -> float:
+    """How far the mouth of one face lies from another's, in half mouths at rest.
+
+    The root of the mean square over its landmarks, once the head's pose is undone.
+    """
+    posed = _anchored(_posed(reference, landmarks), landmarks)
+    off = (landmarks - posed)[list(_ABOUT_THE_MOUTH), :2]
+    apart = float(np.sqrt(np.square(off).sum(axis=1).mean()))
+    return apart / (HALF_MOUTH * head_frame(landmarks).face_width)
 
 
 def _posed(reference: Landmarks, landmarks: Landmarks) -> Landmarks:

@@ -19,6 +19,7 @@ from frontend.options import NAMES
 from frontend.pages.studio import SAMPLE_TEXT
 from tests.fakes.backend import (
     FACEWARP,
+    PHOTOS_ONLY,
     WAV2LIP,
     WAV2LIP_LOADING,
     WAV2LIP_MISSING,
@@ -110,12 +111,12 @@ def test_the_chip_says_which_engine_renders_and_how_fast(
 
 
 def test_the_form_says_which_engine_renders_and_why(fake: FakeBackend, client: FlaskClient) -> None:
-    fake.engines = [WAV2LIP_MISSING, FACEWARP]
+    fake.engines = [WAV2LIP_MISSING, PHOTOS_ONLY]
     for page in (form_of(client.get("/").text, "text"), client.get("/workplace").text):
         said = re.findall(r'<div class="outlook[^>]*data-kind="photo"[^>]*>.*?</div>', page, re.S)
         assert len(said) == 1
         assert "hidden" not in said[0].split(">")[0]
-        assert "facewarp (built in). wav2lip is not ready: the checkpoint wav2lip_gan" in said[0]
+        assert "photos-only (built in). wav2lip is not ready: the checkpoint wav2lip_gan" in said[0]
         assert "Run: weights fetch wav2lip_gan." in said[0]
 
 

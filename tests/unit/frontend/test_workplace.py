@@ -4,7 +4,7 @@ import pytest
 
 from contracts.lipsync import EngineStatus
 from frontend.workplace import Outlook, Workplace
-from tests.fakes.backend import FACEWARP, WAV2LIP, WAV2LIP_LOADING, WAV2LIP_MISSING
+from tests.fakes.backend import FACEWARP, PHOTOS_ONLY, WAV2LIP, WAV2LIP_LOADING, WAV2LIP_MISSING
 
 
 def outlook(engines: tuple[EngineStatus, ...], chosen: str, kind: str) -> Outlook:
@@ -20,32 +20,39 @@ def outlook(engines: tuple[EngineStatus, ...], chosen: str, kind: str) -> Outloo
 @pytest.mark.parametrize(
     ("engines", "kind", "title", "sentence"),
     [
-        ((WAV2LIP, FACEWARP), "photo", "Engine", "wav2lip."),
-        ((WAV2LIP, FACEWARP), "video", "Engine", "wav2lip."),
+        ((WAV2LIP, PHOTOS_ONLY), "photo", "Engine", "wav2lip."),
+        ((WAV2LIP, PHOTOS_ONLY), "video", "Engine", "wav2lip."),
         (
             (WAV2LIP_MISSING, FACEWARP),
-            "photo",
-            "Engine for a photo",
+            "video",
+            "Engine",
             "facewarp (built in). "
             "wav2lip is not ready: the checkpoint wav2lip_gan is not installed.",
         ),
         (
-            (WAV2LIP_MISSING, FACEWARP),
+            (WAV2LIP_MISSING, PHOTOS_ONLY),
+            "photo",
+            "Engine for a photo",
+            "photos-only (built in). "
+            "wav2lip is not ready: the checkpoint wav2lip_gan is not installed.",
+        ),
+        (
+            (WAV2LIP_MISSING, PHOTOS_ONLY),
             "video",
             "Engine for a video",
             "none here can animate it. "
             "wav2lip is not ready: the checkpoint wav2lip_gan is not installed.",
         ),
-        ((FACEWARP, WAV2LIP), "photo", "Engine for a photo", "facewarp (built in)."),
-        ((FACEWARP, WAV2LIP), "video", "Engine for a video", "wav2lip."),
+        ((PHOTOS_ONLY, WAV2LIP), "photo", "Engine for a photo", "photos-only (built in)."),
+        ((PHOTOS_ONLY, WAV2LIP), "video", "Engine for a video", "wav2lip."),
         (
-            (WAV2LIP_LOADING, FACEWARP),
+            (WAV2LIP_LOADING, PHOTOS_ONLY),
             "photo",
             "Engine",
             "wav2lip. wav2lip is being loaded, and your video waits for it.",
         ),
         (
-            (FACEWARP, WAV2LIP.model_copy(update={"auto": False})),
+            (PHOTOS_ONLY, WAV2LIP.model_copy(update={"auto": False})),
             "video",
             "Engine for a video",
             "none here can animate it.",
@@ -61,12 +68,12 @@ def test_automatic_says_which_engine_it_takes_for_each_kind_of_face(
 
 
 def test_an_engine_that_is_named_says_what_stands_against_it() -> None:
-    engines = (WAV2LIP_MISSING, FACEWARP)
+    engines = (WAV2LIP_MISSING, PHOTOS_ONLY)
     missing = outlook(engines, "wav2lip", "photo")
     assert not missing.ready
     assert "It is not ready: the checkpoint wav2lip_gan is not installed." in missing.sentence
     assert missing.remedies == ("Run: weights fetch wav2lip_gan.",)
-    assert "It animates photos only." in outlook(engines, "facewarp", "video").sentence
+    assert "It animates photos only." in outlook(engines, "photos-only", "video").sentence
     assert outlook((WAV2LIP_LOADING,), "wav2lip", "photo").ready
 
 

@@ -55,8 +55,10 @@ def centre_x(face: Face | None) -> float:
 def test_a_moving_face_is_followed_through_a_gap() -> None:
     places = [100.0 + 12 * index for index in range(16)]
     frames = [shot() if 6 <= index < 10 else shot((x, 80)) for index, x in enumerate(places)]
-    faces = track(frames).faces
+    found = track(frames)
+    faces = found.faces
     assert [index for index, face in enumerate(faces) if face is None] == [6, 7, 8, 9]
+    assert found.chosen == [0]
     start = centre_x(faces[0])
     for index in (0, 3, 5, 10, 12, 15):
         assert centre_x(faces[index]) - start == pytest.approx(12 * index, abs=1.5)
@@ -95,8 +97,10 @@ def test_it_stays_on_its_own_face_while_another_crosses_it(choice: str) -> None:
 
 def test_another_face_at_the_same_place_begins_a_scene_though_nothing_else_changes() -> None:
     frames = [shot((200, 80))] * 4 + [shot((222, 80), head=STRANGER)] * 4
-    faces = track(frames).faces
+    found = track(frames)
+    faces = found.faces
     assert None not in faces
+    assert found.chosen == [0, 4]
     assert centre_x(faces[3]) == pytest.approx(centre_x(faces[0]), abs=0.5)
     assert centre_x(faces[4]) == pytest.approx(centre_x(faces[7]), abs=0.5)
 

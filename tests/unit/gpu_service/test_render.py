@@ -227,6 +227,17 @@ def test_options_that_change_nothing_are_named() -> None:
     assert Road(CountingEngine()).report.ignored == ()
 
 
+class LivelyEngine(CountingEngine):
+    info = CountingEngine.info.model_copy(update={"options": ("motion", "seed")})
+
+
+def test_what_moves_the_head_of_a_photo_changes_nothing_in_a_video() -> None:
+    options = LipSyncOptions(max_height=384, seed=7, motion="still")
+    assert Road(LivelyEngine(), 0.2, options=options).report.ignored == ()
+    film = filmed([portrait()] * 2)
+    assert Road(LivelyEngine(), 0.2, options, film).report.ignored == ("motion", "seed")
+
+
 def test_warnings_about_the_face_reach_the_report() -> None:
     with av.open(io.BytesIO(PORTRAIT)) as portrait:
         frame = next(portrait.decode(video=0)).to_image()
