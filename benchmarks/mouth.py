@@ -28,13 +28,13 @@ from benchmarks.report import ROOT, write
 from gpu_service.audio.sound_rules import heard_mouth
 from gpu_service.audio.speech_mel import NUM_BANDS
 from gpu_service.data import SPEECH_RATE, Samples, SpeechChunk
-from gpu_service.engines.facewarp.mouth import MouthShape, mouth_shapes
-from gpu_service.engines.facewarp.mouth_net import (
+from gpu_service.engines.facewarp.hearing.mouth_net import (
     BLOCK_STEPS,
     STEP_ROWS,
     MouthNet,
     shipped_weights,
 )
+from gpu_service.engines.facewarp.mouth import MouthShape, mouth_shapes
 from gpu_service.media.decode import decode_sound, speech_chunks
 from tests.media import babble
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_service.engines.facewarp.mouth_net import WEIGHTS_PATH
+from gpu_service.engines.facewarp.hearing.mouth_net import WEIGHTS_PATH
 from training.mouth_net.data import Plan, prepare
 from training.mouth_net.train import train
 

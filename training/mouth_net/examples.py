@@ -11,9 +11,9 @@ from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
 from gpu_service.audio.speech_mel import HOP, NUM_BANDS, SpeechMel
 from gpu_service.data import SPEECH_RATE, Samples, SpeechChunk
-from gpu_service.engines.facewarp.mark_shapes import MarkShapes
-from gpu_service.engines.facewarp.mouth_net import STEP_ROWS
-from gpu_service.engines.facewarp.net_shapes import DELAY_STEPS, LEAD_SECONDS
+from gpu_service.engines.facewarp.hearing.mark_shapes import MarkShapes
+from gpu_service.engines.facewarp.hearing.mouth_net import STEP_ROWS
+from gpu_service.engines.facewarp.hearing.net_shapes import DELAY_STEPS, LEAD_SECONDS
 from training.mouth_net.sounds import Random, Sound, envelope, music, no_speech, noise
 from training.mouth_net.voices import Clip
 

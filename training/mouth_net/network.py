@@ -1,10 +1,10 @@
-"""The network of gpu_service/engines/facewarp/mouth_net.py in PyTorch, to be trained."""
+"""The network of gpu_service/engines/facewarp/hearing/mouth_net.py in PyTorch, to be trained."""
 
 import torch
 from torch import Tensor, nn
 
 from gpu_service.audio.speech_mel import NUM_BANDS
-from gpu_service.engines.facewarp.mouth_net import (
+from gpu_service.engines.facewarp.hearing.mouth_net import (
     DILATIONS,
     KERNEL,
     NUM_OUTPUTS,

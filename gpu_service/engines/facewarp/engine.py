@@ -8,8 +8,8 @@ from typing import ClassVar
 from contracts.errors import NoFaceFound
 from contracts.lipsync import EngineInfo, LipSyncOptions
 from gpu_service.data import FacePatch, FaceTrack, Progress, SpeechChunk
-from gpu_service.engines.facewarp.dub import Dub, build_dub
-from gpu_service.engines.facewarp.life import Life
+from gpu_service.engines.facewarp.dub.dub import Dub, build_dub
+from gpu_service.engines.facewarp.life.life import Life
 from gpu_service.engines.facewarp.mouth import LOOK_AHEAD_SECONDS, mouth_shapes
 from gpu_service.engines.facewarp.portrait import build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer

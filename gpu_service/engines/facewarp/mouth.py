@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from gpu_service.data import SPEECH_RATE, SpeechChunk, num_frames
-from gpu_service.engines.facewarp.mark_shapes import MarkShapes
-from gpu_service.engines.facewarp.net_shapes import NetShapes
+from gpu_service.engines.facewarp.hearing.mark_shapes import MarkShapes
+from gpu_service.engines.facewarp.hearing.net_shapes import NetShapes
 from gpu_service.engines.facewarp.shape import MouthShape
 
 __all__ = ["LOOK_AHEAD_SECONDS", "MouthShape", "mouth_shapes", "write_mouth_track"]

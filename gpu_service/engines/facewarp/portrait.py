@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 
 from contracts.errors import NoFaceFound
 from gpu_service.data import Box, Face, Frame, Image
-from gpu_service.engines.facewarp.bases import OVERLAP, Basis, face_controls, movement_unit
-from gpu_service.engines.facewarp.colours import mouth_colours, photo_texture
-from gpu_service.engines.facewarp.eyes import Eye, build_eyes
-from gpu_service.engines.facewarp.fields import Grid, solve_fields
-from gpu_service.engines.facewarp.fine_picture import FinePicture
-from gpu_service.engines.facewarp.geometry import (
+from gpu_service.engines.facewarp.life.eyes import Eye, build_eyes
+from gpu_service.engines.facewarp.life.head import OVAL, Head, build_head
+from gpu_service.engines.facewarp.life.pose import LARGEST_TURN
+from gpu_service.engines.facewarp.lips.bases import OVERLAP, Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.lips.colours import mouth_colours, photo_texture
+from gpu_service.engines.facewarp.lips.interior import Interior, Looks, build_interior
+from gpu_service.engines.facewarp.lips.lip_textures import LipTextures, lip_textures
+from gpu_service.engines.facewarp.lips.moustache import fringe
+from gpu_service.engines.facewarp.lips.teeth import grown_teeth
+from gpu_service.engines.facewarp.warp.fields import Grid, solve_fields
+from gpu_service.engines.facewarp.warp.fine_picture import FinePicture
+from gpu_service.engines.facewarp.warp.geometry import (
     MIDDLE,
     SEAM_U,
     Floats,
@@ -25,12 +31,6 @@ from gpu_service.engines.facewarp.geometry import (
     lip_edges,
     mouth_frame,
 )
-from gpu_service.engines.facewarp.head import OVAL, Head, build_head
-from gpu_service.engines.facewarp.interior import Interior, Looks, build_interior
-from gpu_service.engines.facewarp.lips import LipTextures, lip_textures
-from gpu_service.engines.facewarp.moustache import fringe
-from gpu_service.engines.facewarp.pose import LARGEST_TURN
-from gpu_service.engines.facewarp.teeth import grown_teeth
 
 WIDEST_GAP = 0.68
 """How far the widest opening of speech parts the lips, in half mouths at rest."""

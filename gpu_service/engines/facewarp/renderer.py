@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Box, Image
-from gpu_service.engines.facewarp.bases import Basis
-from gpu_service.engines.facewarp.eyes import TURNED, Eye
-from gpu_service.engines.facewarp.fields import Grid
-from gpu_service.engines.facewarp.fine_picture import FinePicture, moved
-from gpu_service.engines.facewarp.geometry import MIDDLE, Floats
-from gpu_service.engines.facewarp.inverse import inverse
-from gpu_service.engines.facewarp.lip_profile import LipProfile
-from gpu_service.engines.facewarp.mouth_painter import MouthPainter
+from gpu_service.engines.facewarp.life.eyes import TURNED, Eye
+from gpu_service.engines.facewarp.life.pose import AS_IN_THE_PHOTO, Pose
+from gpu_service.engines.facewarp.lips.bases import Basis
+from gpu_service.engines.facewarp.lips.lip_profile import LipProfile
+from gpu_service.engines.facewarp.lips.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait
-from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO, Pose
 from gpu_service.engines.facewarp.shape import MouthShape
+from gpu_service.engines.facewarp.warp.fields import Grid
+from gpu_service.engines.facewarp.warp.fine_picture import FinePicture, moved
+from gpu_service.engines.facewarp.warp.geometry import MIDDLE, Floats
+from gpu_service.engines.facewarp.warp.inverse import inverse
 
 _CLOSED_UNTIL = 0.25
 """The opening up to which lips that touch in the source are still drawn together."""

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gpu_service.engines.facewarp.bases import Basis, face_controls, movement_unit
-from gpu_service.engines.facewarp.geometry import (
+from gpu_service.engines.facewarp.lips.bases import Basis, face_controls, movement_unit
+from gpu_service.engines.facewarp.warp.geometry import (
     SEAM_U,
     HeadFrame,
     LipEdges,

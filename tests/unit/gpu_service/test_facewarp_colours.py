@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Frame
-from gpu_service.engines.facewarp.colours import MouthColours, mouth_colours, photo_texture
+from gpu_service.engines.facewarp.lips.colours import MouthColours, mouth_colours, photo_texture
 from gpu_service.faces.detect import find_face
 from tests.media import portrait, scaled
 

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.lipsync import LengthMode, LipSyncOptions
 from gpu_service.data import Face, FaceTrack, SpeechChunk, no_progress
-from gpu_service.engines.facewarp.dub import build_dub
+from gpu_service.engines.facewarp.dub.dub import build_dub
 from gpu_service.faces.track import track_faces
 from gpu_service.timeline import plan
 from tests.dubbing import faces_of, moved, speaking

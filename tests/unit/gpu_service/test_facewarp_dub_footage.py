@@ -6,8 +6,8 @@ from itertools import chain
 import pytest
 
 from gpu_service.data import Frame
-from gpu_service.engines.facewarp import dub_footage
-from gpu_service.engines.facewarp.dub_footage import Footage
+from gpu_service.engines.facewarp.dub import footage as footage_module
+from gpu_service.engines.facewarp.dub.footage import Footage
 from tests.media import Film, number_of, numbered
 
 NUM_FRAMES = 20
@@ -51,7 +51,7 @@ def test_any_order_gives_the_frames_of_the_video(order: list[int]) -> None:
 def test_a_video_that_is_shown_backwards_is_decoded_a_stretch_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dub_footage, "BACKWARD_BYTES", 5 * FRAME_BYTES)
+    monkeypatch.setattr(footage_module, "BACKWARD_BYTES", 5 * FRAME_BYTES)
     source = Watched()
     with Footage(source) as footage:
         for index in chain(range(NUM_FRAMES), range(NUM_FRAMES - 2, -1, -1)):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Box, Face, FaceTrack, Landmarks
-from gpu_service.engines.facewarp.dub_landmarks import SeenLandmarks, choose_reference, lip_gap
+from gpu_service.engines.facewarp.dub.landmarks import SeenLandmarks, choose_reference, lip_gap
 from gpu_service.faces.detect import find_face
 from gpu_service.faces.smooth import smooth_faces
 from tests.dubbing import speaking

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Face, Frame
-from gpu_service.engines.facewarp.dub_landmarks import lip_gap
-from gpu_service.engines.facewarp.dub_motion import Motion, measure_motion
+from gpu_service.engines.facewarp.dub.landmarks import lip_gap
+from gpu_service.engines.facewarp.dub.motion import Motion, measure_motion
 from gpu_service.engines.facewarp.portrait import build_portrait
 from tests.dubbing import faces_of, landmarks_of, moved, moves, speaking
 

@@ -9,8 +9,8 @@ import pytest
 
 from contracts.errors import NoFaceFound
 from gpu_service.data import Face, FaceTrack, SpeechChunk, no_progress
-from gpu_service.engines.facewarp.dub import build_dub
-from gpu_service.engines.facewarp.dub_people import MOST_PEOPLE, Part, find_people
+from gpu_service.engines.facewarp.dub.dub import build_dub
+from gpu_service.engines.facewarp.dub.people import MOST_PEOPLE, Part, find_people
 from tests.dubbing import faces_of, landmarks_of, moved, speaking
 from tests.media import Film, babble
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Face, Frame
-from gpu_service.engines.facewarp.dub_landmarks import choose_reference
-from gpu_service.engines.facewarp.dub_motion import Motion, measure_motion
-from gpu_service.engines.facewarp.dub_renderer import Drawn, DubRenderer
+from gpu_service.engines.facewarp.dub.landmarks import choose_reference
+from gpu_service.engines.facewarp.dub.motion import Motion, measure_motion
+from gpu_service.engines.facewarp.dub.renderer import Drawn, DubRenderer
 from gpu_service.engines.facewarp.portrait import build_portrait
 from gpu_service.engines.facewarp.shape import REST, MouthShape
 from gpu_service.faces.opening import mouth_opening

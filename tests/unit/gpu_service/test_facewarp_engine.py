@@ -21,7 +21,7 @@ from gpu_service.data import (
     no_progress,
 )
 from gpu_service.engines.facewarp.engine import FacewarpAvatar, FacewarpEngine
-from gpu_service.engines.facewarp.geometry import mouth_frame
+from gpu_service.engines.facewarp.warp.geometry import mouth_frame
 from gpu_service.faces.detect import bounding_box, face_width, find_face
 from gpu_service.faces.track import track_faces
 from tests.media import Counted, Film, Photo, babble, portrait, silence

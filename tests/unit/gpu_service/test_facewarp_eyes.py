@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Frame, Landmarks
-from gpu_service.engines.facewarp.eyes import Eye, build_eyes
-from gpu_service.engines.facewarp.fields import Grid
+from gpu_service.engines.facewarp.life.eyes import Eye, build_eyes
+from gpu_service.engines.facewarp.life.pose import AS_IN_THE_PHOTO
 from gpu_service.engines.facewarp.portrait import build_portrait
-from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import REST
+from gpu_service.engines.facewarp.warp.fields import Grid
 from gpu_service.faces.detect import find_face, refine
 from tests.media import portrait, scaled
 

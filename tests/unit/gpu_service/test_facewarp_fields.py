@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpu_service.engines.facewarp.fields import Controls, Grid, solve_fields
+from gpu_service.engines.facewarp.warp.fields import Controls, Grid, solve_fields
 
 GRID = Grid(x=-4, y=10, cell=2, columns=40, rows=30)
 REACH = np.zeros((30, 40), bool)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Box, Image
-from gpu_service.engines.facewarp.fine_picture import FinePicture
+from gpu_service.engines.facewarp.warp.fine_picture import FinePicture
 from tests.media import portrait
 
 

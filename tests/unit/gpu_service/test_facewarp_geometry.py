@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Image, Landmarks
-from gpu_service.engines.facewarp.geometry import (
+from gpu_service.engines.facewarp.warp.geometry import (
     LOWER_INNER,
     SEAM_U,
     UPPER_INNER,

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Frame
-from gpu_service.engines.facewarp.head import COARSE, Move
+from gpu_service.engines.facewarp.life.head import COARSE, Move
+from gpu_service.engines.facewarp.life.pose import (
+    AS_IN_THE_PHOTO,
+    LARGEST_SHIFT,
+    LARGEST_TURN,
+    Pose,
+)
 from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
-from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO, LARGEST_SHIFT, LARGEST_TURN, Pose
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import REST, MouthShape
 from gpu_service.faces.detect import face_width, find_face, refine

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from gpu_service.engines.facewarp.geometry import Floats
-from gpu_service.engines.facewarp.inverse import inverse
 from gpu_service.engines.facewarp.portrait import build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import MouthShape
+from gpu_service.engines.facewarp.warp.geometry import Floats
+from gpu_service.engines.facewarp.warp.inverse import inverse
 from gpu_service.faces.detect import find_face
 from tests.media import portrait
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpu_service.engines.facewarp.lid_skin import continued_skin, grain, shaded
+from gpu_service.engines.facewarp.life.lid_skin import continued_skin, grain, shaded
 
 HEIGHT, WIDTH = 60, 80
 V, U = np.meshgrid(

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gpu_service.data import SPEECH_RATE, Samples
 from gpu_service.engines.facewarp import mouth
-from gpu_service.engines.facewarp.life import LOOK_AHEAD_SECONDS, Life
-from gpu_service.engines.facewarp.pose import AS_IN_THE_PHOTO, LARGEST_SHIFT, LARGEST_TURN
+from gpu_service.engines.facewarp.life.life import LOOK_AHEAD_SECONDS, Life
+from gpu_service.engines.facewarp.life.pose import AS_IN_THE_PHOTO, LARGEST_SHIFT, LARGEST_TURN
 from tests.media import babble, sample_speech, silence
 
 YAW, PITCH, ROLL, X, Y, BROW, BLINK = range(7)

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 
 from gpu_service.data import Frame
-from gpu_service.engines.facewarp.geometry import lip_edges, mouth_frame
-from gpu_service.engines.facewarp.moustache import fringe
+from gpu_service.engines.facewarp.lips.moustache import fringe
 from gpu_service.engines.facewarp.portrait import build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import REST, MouthShape
+from gpu_service.engines.facewarp.warp.geometry import lip_edges, mouth_frame
 from gpu_service.faces.detect import find_face
 from tests.media import portrait, scaled
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Image
-from gpu_service.engines.facewarp.geometry import Floats
-from gpu_service.engines.facewarp.lip_profile import LipProfile
-from gpu_service.engines.facewarp.mouth_painter import MouthPainter
+from gpu_service.engines.facewarp.lips.lip_profile import LipProfile
+from gpu_service.engines.facewarp.lips.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import MouthShape
+from gpu_service.engines.facewarp.warp.geometry import Floats
 from gpu_service.faces.detect import find_face
 from tests.media import portrait
 

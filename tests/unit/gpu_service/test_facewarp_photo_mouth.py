@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gpu_service.engines.facewarp.colours import MouthColours
-from gpu_service.engines.facewarp.geometry import SEAM_U, LipEdges, MouthFrame
-from gpu_service.engines.facewarp.photo_mouth import photo_inside, photo_teeth
+from gpu_service.engines.facewarp.lips.colours import MouthColours
+from gpu_service.engines.facewarp.lips.photo_mouth import photo_inside, photo_teeth
+from gpu_service.engines.facewarp.warp.geometry import SEAM_U, LipEdges, MouthFrame
 
 FRAME = MouthFrame(np.array([100, 80], np.float32), np.array([1, 0], np.float32), 40.0)
 ARC = (1 - SEAM_U**2).astype(np.float32)

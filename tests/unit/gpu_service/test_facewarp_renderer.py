@@ -7,10 +7,10 @@ import pytest
 
 from contracts.errors import NoFaceFound
 from gpu_service.data import Frame
-from gpu_service.engines.facewarp.geometry import MIDDLE
 from gpu_service.engines.facewarp.portrait import Portrait, build_portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import REST, MouthShape
+from gpu_service.engines.facewarp.warp.geometry import MIDDLE
 from gpu_service.faces.detect import face_width, find_face, refine
 from tests.media import portrait, scaled, turned
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpu_service.data import SPEECH_RATE, Samples
-from gpu_service.engines.facewarp.rhythm import PEAK_ROWS, ROW_SECONDS, Beat, SpeechRhythm
+from gpu_service.engines.facewarp.life.rhythm import PEAK_ROWS, ROW_SECONDS, Beat, SpeechRhythm
 from tests.media import babble, hiss, sample_speech, silence, vowel
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from gpu_service.data import Landmarks
-from gpu_service.engines.facewarp.colours import MouthColours
-from gpu_service.engines.facewarp.geometry import Floats
-from gpu_service.engines.facewarp.teeth import grown_teeth, lower_teeth, tongue, upper_teeth
+from gpu_service.engines.facewarp.lips.colours import MouthColours
+from gpu_service.engines.facewarp.lips.teeth import grown_teeth, lower_teeth, tongue, upper_teeth
+from gpu_service.engines.facewarp.warp.geometry import Floats
 from gpu_service.faces.detect import find_face
 from tests.media import portrait
 

@@ -5,7 +5,7 @@ import pytest
 
 from contracts.errors import EngineUnavailable
 from gpu_service.audio.speech_mel import NUM_BANDS
-from gpu_service.engines.facewarp.mouth_net import (
+from gpu_service.engines.facewarp.hearing.mouth_net import (
     BLOCK_STEPS,
     NUM_OUTPUTS,
     STEP_ROWS,

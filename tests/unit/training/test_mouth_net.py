@@ -14,9 +14,9 @@ from contracts.marks import PhonemeMark
 from gpu_service.audio.speech_mel import NUM_BANDS
 from gpu_service.audio.visemes import gestures
 from gpu_service.data import SpeechChunk
+from gpu_service.engines.facewarp.hearing.mouth_net import STEP_ROWS
+from gpu_service.engines.facewarp.hearing.net_shapes import DELAY_STEPS, LEAD_SECONDS
 from gpu_service.engines.facewarp.mouth import mouth_shapes
-from gpu_service.engines.facewarp.mouth_net import STEP_ROWS
-from gpu_service.engines.facewarp.net_shapes import DELAY_STEPS, LEAD_SECONDS
 from tests.media import marks_of, vowel
 from training.mouth_net.examples import (
     NUM_STEPS,

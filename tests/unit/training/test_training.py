@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpu_service.audio.speech_mel import NUM_BANDS
-from gpu_service.engines.facewarp.mouth_net import (
+from gpu_service.engines.facewarp.hearing.mouth_net import (
     BLOCK_STEPS,
     NUM_OUTPUTS,
     STEP_ROWS,

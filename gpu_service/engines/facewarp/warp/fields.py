@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from gpu_service.engines.facewarp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import Floats
 
 STRETCH = 0.02
 """How much stretching costs against bending."""

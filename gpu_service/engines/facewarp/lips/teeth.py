@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gpu_service.data import Landmarks
-from gpu_service.engines.facewarp.colours import MouthColours
-from gpu_service.engines.facewarp.geometry import LEFT_EAR, RIGHT_EAR, Floats
+from gpu_service.engines.facewarp.lips.colours import MouthColours
+from gpu_service.engines.facewarp.warp.geometry import LEFT_EAR, RIGHT_EAR, Floats
 
 SOFT = 0.03
 """Over how much of half a mouth drawn edges fade."""

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Image, Landmarks
-from gpu_service.engines.facewarp.colours import BLUE_GREEN_RED
-from gpu_service.engines.facewarp.geometry import (
+from gpu_service.engines.facewarp.lips.colours import BLUE_GREEN_RED
+from gpu_service.engines.facewarp.warp.geometry import (
     SEAM_U,
     Floats,
     LipEdges,

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Box, Image
-from gpu_service.engines.facewarp.fine_picture import FinePicture
-from gpu_service.engines.facewarp.geometry import SEAM_U, Floats, LipEdges, MouthFrame
+from gpu_service.engines.facewarp.warp.fine_picture import FinePicture
+from gpu_service.engines.facewarp.warp.geometry import SEAM_U, Floats, LipEdges, MouthFrame
 
 _MARGIN = 0.035
 """How far inside a lip, in half mouths, its own texture ends: landmarks miss the edge by as much,

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 
 from gpu_service.data import Landmarks
-from gpu_service.engines.facewarp.dub_landmarks import HALF_MOUTH, lip_gap
-from gpu_service.engines.facewarp.fields import Controls, solve_fields
-from gpu_service.engines.facewarp.geometry import (
+from gpu_service.engines.facewarp.dub.landmarks import HALF_MOUTH, lip_gap
+from gpu_service.engines.facewarp.portrait import Portrait
+from gpu_service.engines.facewarp.warp.fields import Controls, solve_fields
+from gpu_service.engines.facewarp.warp.geometry import (
     LEFT_CORNER,
     LOWER_INNER,
     RIGHT_CORNER,
@@ -18,7 +19,6 @@ from gpu_service.engines.facewarp.geometry import (
     Floats,
     head_frame,
 )
-from gpu_service.engines.facewarp.portrait import Portrait
 
 # Eyes, nose, forehead and temples: nothing that jaw, lips or cheeks carry along.
 _NOSE: Final = (5, 4, 1, 19, 94, 2, 97, 326, 98, 327)

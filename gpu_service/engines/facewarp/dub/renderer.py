@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Box, Frame, Image
-from gpu_service.engines.facewarp.dub_lips import NO_MAP, DubLips
-from gpu_service.engines.facewarp.dub_motion import Motion, Place
-from gpu_service.engines.facewarp.geometry import Floats
-from gpu_service.engines.facewarp.inverse import inverse
-from gpu_service.engines.facewarp.lip_profile import LipProfile
-from gpu_service.engines.facewarp.mouth_painter import MouthPainter
+from gpu_service.engines.facewarp.dub.lips import NO_MAP, DubLips
+from gpu_service.engines.facewarp.dub.motion import Motion, Place
+from gpu_service.engines.facewarp.lips.lip_profile import LipProfile
+from gpu_service.engines.facewarp.lips.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import MouthShape
+from gpu_service.engines.facewarp.warp.geometry import Floats
+from gpu_service.engines.facewarp.warp.inverse import inverse
 
 _FEATHER = 0.28
 """How wide the border is, in half mouths, over which what is painted goes over into the frame."""

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from gpu_service.engines.facewarp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import Floats
 
 _NO_MAP = np.empty((0, 0), np.float32)
 """cv2.remap takes both coordinates in its first map."""

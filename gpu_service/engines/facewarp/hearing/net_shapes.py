@@ -7,7 +7,7 @@ from typing import Final
 
 from gpu_service.audio.speech_mel import HOP, SpeechMel
 from gpu_service.data import SPEECH_RATE, SpeechChunk
-from gpu_service.engines.facewarp.mouth_net import (
+from gpu_service.engines.facewarp.hearing.mouth_net import (
     BLOCK_STEPS,
     STEP_ROWS,
     Array,

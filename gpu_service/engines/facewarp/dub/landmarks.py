@@ -6,7 +6,7 @@ from typing import Final, overload
 import numpy as np
 
 from gpu_service.data import FaceTrack, Landmarks
-from gpu_service.engines.facewarp.geometry import LEFT_EAR, RIGHT_EAR, head_frame
+from gpu_service.engines.facewarp.warp.geometry import LEFT_EAR, RIGHT_EAR, head_frame
 
 _NOISE: Final = 0.005
 """How far landmarks jitter, in face widths; what moves further moves."""

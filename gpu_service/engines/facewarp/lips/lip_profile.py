@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu_service.engines.facewarp.bases import Basis
-from gpu_service.engines.facewarp.geometry import SEAM_U, Floats
+from gpu_service.engines.facewarp.lips.bases import Basis
 from gpu_service.engines.facewarp.portrait import Portrait
+from gpu_service.engines.facewarp.warp.geometry import SEAM_U, Floats
 
 _REACH = 2.0
 """How far beyond the middle of the mouth the tables reach, in half mouths."""

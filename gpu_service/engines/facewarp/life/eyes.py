@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Image, Landmarks
-from gpu_service.engines.facewarp.fields import Grid
-from gpu_service.engines.facewarp.geometry import Floats, MouthFrame
-from gpu_service.engines.facewarp.lid_skin import LUMA, continued_skin, grain, shaded
+from gpu_service.engines.facewarp.life.lid_skin import LUMA, continued_skin, grain, shaded
+from gpu_service.engines.facewarp.warp.fields import Grid
+from gpu_service.engines.facewarp.warp.geometry import Floats, MouthFrame
 
 
 class _Points(NamedTuple):

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Image
-from gpu_service.engines.facewarp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import Floats
 
 LUMA = np.array([0.114, 0.587, 0.299], np.float32)
 """How much of a BGR colour's brightness each channel brings."""

@@ -5,8 +5,8 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from gpu_service.data import Image
-from gpu_service.engines.facewarp.colours import BLUE_GREEN_RED, MouthColours
-from gpu_service.engines.facewarp.geometry import SEAM_U, Floats, LipEdges, MouthFrame
+from gpu_service.engines.facewarp.lips.colours import BLUE_GREEN_RED, MouthColours
+from gpu_service.engines.facewarp.warp.geometry import SEAM_U, Floats, LipEdges, MouthFrame
 
 _SHOWN_TEETH = 0.20
 """Teeth shorter than this in the photo, in half mouths at rest, are drawn instead."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Frame, Landmarks
-from gpu_service.engines.facewarp.fields import Controls, Grid, solve_fields
-from gpu_service.engines.facewarp.geometry import LEFT_EAR, RIGHT_EAR, Floats, HeadFrame
+from gpu_service.engines.facewarp.warp.fields import Controls, Grid, solve_fields
+from gpu_service.engines.facewarp.warp.geometry import LEFT_EAR, RIGHT_EAR, Floats, HeadFrame
 
 COARSE = 4
 """Cells of the mouth's grid along a cell of the head's."""

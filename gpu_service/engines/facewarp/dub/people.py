@@ -8,8 +8,8 @@ from typing import Final, overload
 import numpy as np
 
 from gpu_service.data import FaceTrack, Landmarks
-from gpu_service.engines.facewarp.dub_landmarks import choose_reference
-from gpu_service.engines.facewarp.dub_motion import unlikeness
+from gpu_service.engines.facewarp.dub.landmarks import choose_reference
+from gpu_service.engines.facewarp.dub.motion import unlikeness
 
 MOST_PEOPLE: Final = 8
 """A film of many cuts must neither take endless memory nor be prepared for minutes: who comes later

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Image
-from gpu_service.engines.facewarp.bases import Basis
-from gpu_service.engines.facewarp.fine_picture import FinePicture
-from gpu_service.engines.facewarp.geometry import CLOSED_GAP, SEAM_POINTS, Floats
-from gpu_service.engines.facewarp.lip_profile import LipProfile
+from gpu_service.engines.facewarp.lips.bases import Basis
+from gpu_service.engines.facewarp.lips.lip_profile import LipProfile
 from gpu_service.engines.facewarp.portrait import Portrait
+from gpu_service.engines.facewarp.warp.fine_picture import FinePicture
+from gpu_service.engines.facewarp.warp.geometry import CLOSED_GAP, SEAM_POINTS, Floats
 
 _CONTACT = 0.45
 """How much darker than the lips the line is on which they meet."""

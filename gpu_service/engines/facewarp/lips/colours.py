@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Image
-from gpu_service.engines.facewarp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import Floats
 
 BLUE_GREEN_RED = np.array([0.114, 0.587, 0.299], np.float32)
 _SKIN = (50, 205, 187, 280, 425, 411, 199, 200)

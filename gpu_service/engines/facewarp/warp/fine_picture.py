@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Box, Image
-from gpu_service.engines.facewarp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import Floats
 
 _FINE = 3
 """Odd, so that each original pixel is the middle one of those that stand for it."""

@@ -6,23 +6,23 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Image
-from gpu_service.engines.facewarp.bases import UPPER_SHARE
-from gpu_service.engines.facewarp.colours import MouthColours, Texture
-from gpu_service.engines.facewarp.geometry import (
-    MIDDLE,
-    SEAM_U,
-    Floats,
-    LipEdges,
-    MouthFrame,
-)
-from gpu_service.engines.facewarp.photo_mouth import photo_inside, photo_teeth
-from gpu_service.engines.facewarp.teeth import (
+from gpu_service.engines.facewarp.lips.bases import UPPER_SHARE
+from gpu_service.engines.facewarp.lips.colours import MouthColours, Texture
+from gpu_service.engines.facewarp.lips.photo_mouth import photo_inside, photo_teeth
+from gpu_service.engines.facewarp.lips.teeth import (
     SOFT,
     along_arch,
     lower_teeth,
     over,
     tongue,
     upper_teeth,
+)
+from gpu_service.engines.facewarp.warp.geometry import (
+    MIDDLE,
+    SEAM_U,
+    Floats,
+    LipEdges,
+    MouthFrame,
 )
 
 _WIDE_OPEN = 0.5

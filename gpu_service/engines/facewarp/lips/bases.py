@@ -6,8 +6,8 @@ from enum import IntEnum
 import numpy as np
 
 from gpu_service.data import Landmarks
-from gpu_service.engines.facewarp.fields import Controls
-from gpu_service.engines.facewarp.geometry import (
+from gpu_service.engines.facewarp.warp.fields import Controls
+from gpu_service.engines.facewarp.warp.geometry import (
     LEFT_EAR,
     LOWER_INNER,
     RIGHT_EAR,

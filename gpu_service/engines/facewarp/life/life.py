@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Samples
-from gpu_service.engines.facewarp.pose import LARGEST_SHIFT, LARGEST_TURN, Pose
-from gpu_service.engines.facewarp.rhythm import ROW_SECONDS, Beat, SpeechRhythm
+from gpu_service.engines.facewarp.life.pose import LARGEST_SHIFT, LARGEST_TURN, Pose
+from gpu_service.engines.facewarp.life.rhythm import ROW_SECONDS, Beat, SpeechRhythm
 
 AHEAD_ROWS: Final = 18
 LOOK_AHEAD_SECONDS: Final = (AHEAD_ROWS + 2) * Fraction(1, 100)

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpu_service.data import Box, Frame, Image
-from gpu_service.engines.facewarp.dub_motion import Place
-from gpu_service.engines.facewarp.fine_picture import FinePicture
-from gpu_service.engines.facewarp.geometry import SEAM_U, Floats
-from gpu_service.engines.facewarp.lips import LipTextures
+from gpu_service.engines.facewarp.dub.motion import Place
+from gpu_service.engines.facewarp.lips.lip_textures import LipTextures
 from gpu_service.engines.facewarp.portrait import Portrait
+from gpu_service.engines.facewarp.warp.fine_picture import FinePicture
+from gpu_service.engines.facewarp.warp.geometry import SEAM_U, Floats
 
 NO_MAP = np.empty((0, 0), np.float32)
 """cv2.remap takes both coordinates in its first map."""

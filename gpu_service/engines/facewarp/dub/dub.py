@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from contracts.errors import NoFaceFound
 from gpu_service.data import FacePatch, FaceTrack, Landmarks, Progress, SpeechChunk
-from gpu_service.engines.facewarp.dub_footage import Footage
-from gpu_service.engines.facewarp.dub_landmarks import SeenLandmarks, choose_reference
-from gpu_service.engines.facewarp.dub_motion import measure_motion
-from gpu_service.engines.facewarp.dub_people import Part, Person, find_people
-from gpu_service.engines.facewarp.dub_renderer import DubRenderer
+from gpu_service.engines.facewarp.dub.footage import Footage
+from gpu_service.engines.facewarp.dub.landmarks import SeenLandmarks, choose_reference
+from gpu_service.engines.facewarp.dub.motion import measure_motion
+from gpu_service.engines.facewarp.dub.people import Part, Person, find_people
+from gpu_service.engines.facewarp.dub.renderer import DubRenderer
 from gpu_service.engines.facewarp.mouth import mouth_shapes
 from gpu_service.engines.facewarp.portrait import build_portrait
 

@@ -1,0 +1,1 @@
+"""Dubbing: another mouth in the moving head of a video."""

@@ -1,0 +1,1 @@
+"""From speech to mouth shapes: by phoneme marks, or by ear."""

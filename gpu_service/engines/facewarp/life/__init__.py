@@ -1,0 +1,1 @@
+"""What moves beside the mouth: head, lids, brows and breath."""

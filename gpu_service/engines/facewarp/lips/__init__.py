@@ -1,0 +1,1 @@
+"""What a mouth is drawn from: movements, lips, teeth and the inside."""
