@@ -37,10 +37,8 @@ def inverse(field: Floats, goal: Floats, steep: tuple[slice, slice]) -> Floats:
 
 
 def _by_newton(field: Floats, goal: Floats, first: Floats) -> Floats:
-    change = np.dstack(
-        (np.gradient(field[..., 0], axis=1), np.gradient(field[..., 0], axis=0),
-         np.gradient(field[..., 1], axis=1), np.gradient(field[..., 1], axis=0))
-    )  # fmt: skip
+    x, y = cv2.split(field)
+    change = cv2.merge((_along(x, 1), _along(x, 0), _along(y, 1), _along(y, 0)))
     source: Floats = np.ascontiguousarray(goal - 0.5 * first)
     for _ in range(_NEWTON):
         moved = cv2.remap(field, source, _NO_MAP, cv2.INTER_LINEAR)
@@ -52,3 +50,10 @@ def _by_newton(field: Floats, goal: Floats, first: Floats) -> Floats:
         step_y = (x_x * miss_y - y_x * miss_x) / area
         source = source + np.clip(cv2.merge((step_x, step_y)), -_LONGEST_STEP, _LONGEST_STEP)
     return source
+
+
+def _along(values: Floats, axis: int) -> Floats:
+    """(rows, columns) how much the values grow from node to node; cheaper than np.gradient."""
+    kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
+    grown = cv2.filter2D(values, -1, kernel if axis else kernel.T, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(grown, np.float32)
