@@ -55,10 +55,10 @@ def _by_newton(field: Floats, goal: Floats, first: Floats) -> Floats:
 def _steepness(field: Floats) -> Floats:
     """(rows, columns, 4) x along x and y, then y along x and y: what it grows by from node to node.
 
-    The same as np.gradient, but at the border, in a third of the time.
+    As np.gradient gives it, but at the border, in half the time.
     """
     across = cv2.filter2D(field, -1, _SLOPE, borderType=cv2.BORDER_REPLICATE)
     down = cv2.filter2D(field, -1, _SLOPE.T, borderType=cv2.BORDER_REPLICATE)
-    return np.stack(
-        (across[..., 0], down[..., 0], across[..., 1], down[..., 1]), axis=-1, dtype=np.float32
-    )
+    (x_across, y_across), (x_down, y_down) = cv2.split(across), cv2.split(down)
+    # Numpy is slow along axes as short as these.
+    return np.asarray(cv2.merge((x_across, x_down, y_across, y_down)), np.float32)
