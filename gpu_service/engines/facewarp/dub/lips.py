@@ -8,17 +8,11 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Box, Frame, Image
 from gpu_service.engines.facewarp.dub.motion import Place
-from gpu_service.engines.facewarp.lips.lip_textures import LipTextures
+from gpu_service.engines.facewarp.lips.lip_textures import DEPTH, MARGIN, LipTextures
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.warp.fine_picture import FinePicture
-from gpu_service.engines.facewarp.warp.geometry import SEAM_U, Floats
+from gpu_service.engines.facewarp.warp.geometry import NO_MAP, SEAM_U, Floats
 
-NO_MAP = np.empty((0, 0), np.float32)
-"""cv2.remap takes both coordinates in its first map."""
-_MARGIN = 0.035
-"""How far inside a lip, in half mouths, its own texture ends, as for photos."""
-_DEPTH = 0.14
-"""How much of the lip is mirrored beyond its edge, in half mouths."""
 _PARTED = 0.10
 """Lips that are this far apart, in half mouths at rest, no longer show the line on which they
 meet: theirs is the reference's."""
@@ -181,10 +175,10 @@ class DubLips:
             inward: The direction of v from the edge into the lip.
         """
         u, v = self._local[..., 0], self._local[..., 1]
-        start = np.interp(u, SEAM_U, edge).astype(np.float32) + inward * _MARGIN
+        start = np.interp(u, SEAM_U, edge).astype(np.float32) + inward * MARGIN
         beyond = -inward * (v - start)
         within = (beyond > 0) & (np.abs(u) < 1.04)
-        mirrored = np.where(within, start + inward * np.minimum(beyond, _DEPTH), v)
+        mirrored = np.where(within, start + inward * np.minimum(beyond, DEPTH), v)
         return self._portrait.mouth.pixels(np.stack((u, mirrored), axis=-1))
 
     def _contact(self, edge: Floats, beyond: Floats) -> Floats:

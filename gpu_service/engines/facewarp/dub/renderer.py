@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Box, Frame, Image
-from gpu_service.engines.facewarp.dub.lips import NO_MAP, DubLips
+from gpu_service.engines.facewarp.dub.lips import DubLips
 from gpu_service.engines.facewarp.dub.motion import Motion, Place
 from gpu_service.engines.facewarp.lips.lip_profile import LipProfile
 from gpu_service.engines.facewarp.lips.mouth_painter import MouthPainter
 from gpu_service.engines.facewarp.portrait import Portrait
 from gpu_service.engines.facewarp.renderer import Renderer
 from gpu_service.engines.facewarp.shape import MouthShape
-from gpu_service.engines.facewarp.warp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import NO_MAP, Floats
 from gpu_service.engines.facewarp.warp.inverse import inverse
 
 _FEATHER = 0.28

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from gpu_service.data import Frame, Landmarks
 from gpu_service.engines.facewarp.warp.fields import Controls, Grid, solve_fields
-from gpu_service.engines.facewarp.warp.geometry import LEFT_EAR, RIGHT_EAR, Floats, HeadFrame
+from gpu_service.engines.facewarp.warp.geometry import (
+    LEFT_EAR,
+    NO_MAP,
+    RIGHT_EAR,
+    Floats,
+    HeadFrame,
+)
 
 COARSE = 4
 """Cells of the mouth's grid along a cell of the head's."""
@@ -35,8 +41,6 @@ _BROW_LIFT = 0.035
 """How far raised brows go up, in face widths."""
 _BROW_BELOW, _BROW_ABOVE = 0.06, 0.22
 """How far the skin goes with them, in face widths."""
-_NO_MAP = np.empty((0, 0), np.float32)
-"""cv2.remap takes both coordinates in its first map."""
 _FIXED_POINTS = 3
 _NUM_MESH = 468
 _DEPTH_WEIGHT = 3.0
@@ -78,7 +82,7 @@ class Head:
         source: Floats = nodes - in_cells
         for _ in range(_FIXED_POINTS):
             source = nodes - cv2.remap(
-                in_cells, source, _NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                in_cells, source, NO_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
         back = (source - nodes) * cell
         return np.asarray(cv2.resize(back, (columns * COARSE, rows * COARSE)), np.float32)

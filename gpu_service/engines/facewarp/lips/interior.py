@@ -19,6 +19,7 @@ from gpu_service.engines.facewarp.lips.teeth import (
 )
 from gpu_service.engines.facewarp.warp.geometry import (
     MIDDLE,
+    NO_MAP,
     SEAM_U,
     Floats,
     LipEdges,
@@ -29,8 +30,6 @@ _WIDE_OPEN = 0.5
 """From this gap on, in half mouths, the photo shows the mouth's inside well enough to keep it."""
 _FINE = 70
 """Mouths narrower than this, in half mouths of pixels, are drawn larger and shrunk."""
-_NO_MAP = np.empty((0, 0), np.float32)
-"""cv2.remap takes both coordinates in its first map."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ class Interior:
                 np.arange(top, top + height, dtype=np.float32),
             )
             skull = np.stack((x, y), axis=-1) + head
-            upper = np.asarray(cv2.remap(self.upper, skull, _NO_MAP, cv2.INTER_LINEAR), np.float32)
-            lower = cv2.remap(self.lower, skull - jaw, _NO_MAP, cv2.INTER_LINEAR)
+            upper = np.asarray(cv2.remap(self.upper, skull, NO_MAP, cv2.INTER_LINEAR), np.float32)
+            lower = cv2.remap(self.lower, skull - jaw, NO_MAP, cv2.INTER_LINEAR)
         return _planes(upper), _planes(np.asarray(lower, np.float32))
 
 

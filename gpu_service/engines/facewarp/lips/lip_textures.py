@@ -9,10 +9,10 @@ from gpu_service.data import Box, Image
 from gpu_service.engines.facewarp.warp.fine_picture import FinePicture
 from gpu_service.engines.facewarp.warp.geometry import SEAM_U, Floats, LipEdges, MouthFrame
 
-_MARGIN = 0.035
+MARGIN = 0.035
 """How far inside a lip, in half mouths, its own texture ends: landmarks miss the edge by as much,
 and a rim of teeth or of shadow would show as a line along lips that close."""
-_DEPTH = 0.14
+DEPTH = 0.14
 """How much of the lip is mirrored beyond its edge, in half mouths."""
 
 
@@ -51,7 +51,7 @@ def lip_textures(
         part = np.ascontiguousarray(image[around.y1 : around.y2, around.x1 : around.x2])
         return FinePicture(part, (around.x1, around.y1))
 
-    lowest = np.maximum(edges.lower, edges.upper + hanging + 2 * _MARGIN)
+    lowest = np.maximum(edges.lower, edges.upper + hanging + 2 * MARGIN)
     return LipTextures(
         fine(_continued(pixels, mouth, edges.upper, lowest, -1)),
         fine(pixels if edges.closed else _continued(pixels, mouth, edges.lower, edges.upper, 1)),
@@ -75,11 +75,11 @@ def _continued(pixels: Image, mouth: MouthFrame, edge: Floats, other: Floats, in
     x, y = np.meshgrid(np.arange(x1, x2, dtype=np.float32), np.arange(y1, y2, dtype=np.float32))
     local = mouth.local(np.stack((x, y), axis=-1))
     u, v = local[..., 0], local[..., 1]
-    start = np.interp(u, SEAM_U, edge).astype(np.float32) + inward * _MARGIN
-    end = np.interp(u, SEAM_U, other).astype(np.float32) - inward * _MARGIN
+    start = np.interp(u, SEAM_U, edge).astype(np.float32) + inward * MARGIN
+    end = np.interp(u, SEAM_U, other).astype(np.float32) - inward * MARGIN
     beyond = -inward * (v - start)
     within = (beyond > 0) & (-inward * (v - end) < 0) & (np.abs(u) < 1.04)
-    mirrored = start + inward * np.minimum(beyond, _DEPTH)
+    mirrored = start + inward * np.minimum(beyond, DEPTH)
     source = mouth.pixels(np.stack((u, np.where(within, mirrored, v)), axis=-1))
     part = cv2.remap(
         pixels, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

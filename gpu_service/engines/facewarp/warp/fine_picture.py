@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from gpu_service.data import Box, Image
-from gpu_service.engines.facewarp.warp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import NO_MAP, Floats
 
 _FINE = 3
 """Odd, so that each original pixel is the middle one of those that stand for it."""
@@ -19,8 +19,6 @@ _TAPS = 4
 _SHARPEN = 0.04
 """Makes up for what the linear reading loses: detail that moves then has, over all places between
 pixels, 0.93 to 1.03 of the variance of its Laplacian; 0.71 to 0.92 with a cubic interpolation."""
-_NO_MAP = np.empty((0, 0), np.float32)
-"""cv2.remap takes both coordinates in its first map."""
 
 
 class FinePicture:
@@ -78,7 +76,7 @@ class FinePicture:
             into: (height, width, 3) where it is written; None makes a new picture.
         """
         pulled = cv2.remap(
-            self._fine, spots, _NO_MAP, cv2.INTER_LINEAR, into, borderMode=cv2.BORDER_REPLICATE
+            self._fine, spots, NO_MAP, cv2.INTER_LINEAR, into, borderMode=cv2.BORDER_REPLICATE
         )
         return np.asarray(pulled, np.uint8)
 

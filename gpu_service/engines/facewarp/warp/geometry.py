@@ -11,6 +11,8 @@ from gpu_service.data import Image, Landmarks
 
 Floats = NDArray[np.floating]
 """Coordinates and colours; float32 wherever a frame's time is spent on them."""
+NO_MAP = np.empty((0, 0), np.float32)
+"""cv2.remap takes both coordinates in its first map."""
 
 UPPER_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)

@@ -3,10 +3,8 @@
 import cv2
 import numpy as np
 
-from gpu_service.engines.facewarp.warp.geometry import Floats
+from gpu_service.engines.facewarp.warp.geometry import NO_MAP, Floats
 
-_NO_MAP = np.empty((0, 0), np.float32)
-"""cv2.remap takes both coordinates in its first map."""
 _FIXED_POINTS = 6
 """Rounds in which the iteration x = goal - f(x) settles where the field is gentle."""
 _NEWTON = 4
@@ -32,7 +30,7 @@ def inverse(field: Floats, goal: Floats, steep: tuple[slice, slice]) -> Floats:
     """
     source: Floats = goal - field
     for _ in range(_FIXED_POINTS):
-        source = goal - cv2.remap(field, source, _NO_MAP, cv2.INTER_LINEAR)
+        source = goal - cv2.remap(field, source, NO_MAP, cv2.INTER_LINEAR)
     source[steep] = _by_newton(field, goal[steep], field[steep])
     return np.asarray(source, np.float32)
 
@@ -41,8 +39,8 @@ def _by_newton(field: Floats, goal: Floats, first: Floats) -> Floats:
     change = _steepness(field)
     source: Floats = np.ascontiguousarray(goal - 0.5 * first)
     for _ in range(_NEWTON):
-        moved = cv2.remap(field, source, _NO_MAP, cv2.INTER_LINEAR)
-        x_x, x_y, y_x, y_y = cv2.split(cv2.remap(change, source, _NO_MAP, cv2.INTER_LINEAR))
+        moved = cv2.remap(field, source, NO_MAP, cv2.INTER_LINEAR)
+        x_x, x_y, y_x, y_y = cv2.split(cv2.remap(change, source, NO_MAP, cv2.INTER_LINEAR))
         x_x, y_y = x_x + 1, y_y + 1
         miss_x, miss_y = cv2.split(goal - source - moved)
         area = np.maximum(x_x * y_y - x_y * y_x, _LEAST_AREA)
