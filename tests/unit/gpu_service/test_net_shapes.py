@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -9,9 +8,9 @@ from scipy.signal import butter, lfilter, sosfilt
 from gpu_service.data import SPEECH_RATE, Samples, SpeechChunk
 from gpu_service.engines.facewarp.mouth import mouth_shapes
 from tests.media import sample_speech, silence, vowel
+from tests.noises import NOISES, SECONDS, Noise, in_noise, white
 
 OPEN, WIDTH, ROUND, CLOSURE, FV = range(5)
-SECONDS = np.arange(4 * SPEECH_RATE) / SPEECH_RATE
 A_MINOR = (220.0, 261.6, 329.6, 440.0, 392.0, 329.6, 261.6, 246.9)
 
 
@@ -19,10 +18,6 @@ def track_of(*pieces: Samples, fps: Fraction = Fraction(25)) -> NDArray[np.float
     """One row a frame."""
     chunk = SpeechChunk(np.concatenate(pieces).astype(np.float32))
     return np.array(list(mouth_shapes([chunk], fps)))
-
-
-def white(seed: int) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).standard_normal(len(SECONDS))
 
 
 def melody(seed: int) -> NDArray[np.float64]:
@@ -48,16 +43,7 @@ def keyboard(seed: int) -> NDArray[np.float64]:
     return np.asarray(lfilter([1.0], [1.0, -0.99], strokes) * white(seed))
 
 
-NO_SPEECH: dict[str, Callable[[int], NDArray[np.float64]]] = {
-    "hiss": white,
-    "rumble": lambda seed: lfilter([1.0], [1.0, -0.98], white(seed)) / 5,
-    "swelling hiss": lambda seed: white(seed) * np.clip(SECONDS / 0.3, 0, 1),
-    "hiss after zeros": lambda seed: np.where(SECONDS < 0.05, 0, white(seed)),
-    "fan": lambda seed: (
-        white(seed) * (1 + 0.3 * np.sin(18 * SECONDS)) + np.sin(940 * SECONDS + seed)
-    ),
-    "mains hum": lambda seed: np.sign(np.sin(100 * np.pi * SECONDS)) + 0.02 * white(seed),
-    "tone": lambda seed: np.sin((2000 + 500 * seed) * SECONDS),
+NO_SPEECH: dict[str, Noise] = NOISES | {
     "breath": breathing,
     "melody": melody,
     "keyboard": keyboard,
@@ -82,9 +68,7 @@ def test_the_mouth_rests_in_digital_silence() -> None:
 
 def test_background_noise_opens_the_mouth_neither_before_nor_after_the_speech() -> None:
     speech = sample_speech()
-    total = np.concatenate((silence(1.0), speech, silence(1.5)))
-    noise = lfilter([1.0], [1.0, -0.9], np.random.default_rng(0).standard_normal(len(total)))
-    track = track_of(total + 0.1 * speech.std() * noise / noise.std())
+    track = track_of(in_noise(speech))
     assert track[:20, OPEN].max() < 0.05
     assert track[-30:, OPEN].max() < 0.05
     clean = track_of(speech)[:, OPEN]

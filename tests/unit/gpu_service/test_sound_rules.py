@@ -1,40 +1,21 @@
-from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from gpu_service.audio.sound_rules import heard_mouth
 from gpu_service.data import SPEECH_RATE, Samples
 from tests.media import babble, hiss, sample_speech, silence, vowel
+from tests.noises import NOISES, in_noise, white
 
 OPEN, CLOSURE = range(2)
-SECONDS = np.arange(4 * SPEECH_RATE) / SPEECH_RATE
 
 
 def track_of(*pieces: Samples) -> NDArray[np.float64]:
     """One row a frame, 25 frames a second."""
     heard = heard_mouth(np.concatenate(pieces).astype(np.float32), Fraction(25))
     return np.stack(heard, axis=1)
-
-
-def white(seed: int) -> NDArray[np.float64]:
-    return np.random.default_rng(seed).standard_normal(len(SECONDS))
-
-
-NOISES: dict[str, Callable[[int], NDArray[np.float64]]] = {
-    "hiss": white,
-    "rumble": lambda seed: lfilter([1.0], [1.0, -0.98], white(seed)) / 5,
-    "swelling hiss": lambda seed: white(seed) * np.clip(SECONDS / 0.3, 0, 1),
-    "hiss after zeros": lambda seed: np.where(SECONDS < 0.05, 0, white(seed)),
-    "fan": lambda seed: (
-        white(seed) * (1 + 0.3 * np.sin(18 * SECONDS)) + np.sin(940 * SECONDS + seed)
-    ),
-    "mains hum": lambda seed: np.sign(np.sin(100 * np.pi * SECONDS)) + 0.02 * white(seed),
-    "tone": lambda seed: np.sin((2000 + 500 * seed) * SECONDS),
-}
 
 
 @pytest.mark.parametrize("level_db", [-60, -40, -20])
@@ -51,9 +32,7 @@ def test_the_mouth_is_shut_in_digital_silence() -> None:
 
 def test_background_noise_opens_the_mouth_neither_before_nor_after_the_speech() -> None:
     speech = sample_speech()
-    total = np.concatenate((silence(1.0), speech, silence(1.5)))
-    noise = lfilter([1.0], [1.0, -0.9], np.random.default_rng(0).standard_normal(len(total)))
-    track = track_of(total + 0.1 * speech.std() * noise / noise.std())
+    track = track_of(in_noise(speech))
     assert track[:20, OPEN].max() < 0.05
     assert track[-30:, OPEN].max() < 0.05
     clean = track_of(speech)[:, OPEN]
